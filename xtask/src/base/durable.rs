@@ -1,0 +1,71 @@
+//! Writes that survive a power cut: a temporary file in the same folder, sync, rename, sync the folder.
+//! On failure the temporary file is removed. A name is either absent, old, or whole.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// What every temporary name starts with: sweeping knows it, and no real name has it.
+pub const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// Replaces or creates a file in one step, readable by its owner only.
+///
+/// # Errors
+/// Names the path; the old content, if any, is still there.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().context("a file needs a folder")?;
+    let attempt = || -> Result<()> {
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        sync_dir(folder)?;
+        Ok(())
+    };
+    attempt().with_context(|| format!("can't write {}", path.display()))
+}
+
+/// Gives a whole, synced file its final name; an existing file of that name is never replaced.
+///
+/// # Errors
+/// When the name is taken, or the system refuses.
+pub fn publish(temporary: &Path, path: &Path) -> Result<()> {
+    let folder = path.parent().context("a file needs a folder")?;
+    let attempt = || -> Result<()> {
+        tempfile::TempPath::try_from_path(temporary)?.persist_noclobber(path)?;
+        sync_dir(folder)?;
+        Ok(())
+    };
+    attempt().with_context(|| format!("can't publish {}", path.display()))
+}
+
+/// Makes renames and removals in a folder permanent.
+///
+/// # Errors
+/// What the system returns.
+#[cfg(unix)]
+pub fn sync_dir(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Makes renames and removals in a folder permanent: on Windows a rename is, without being asked.
+///
+/// # Errors
+/// Never.
+#[cfg(windows)]
+pub fn sync_dir(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Removes a file; one that is already gone is fine.
+///
+/// # Errors
+/// What the system returns.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

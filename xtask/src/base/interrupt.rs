@@ -1,0 +1,57 @@
+//! Ctrl-C and TERM set a flag; work looks at it between two steps and ends as after any other error, so
+//! temporary files are removed and locks released. A second Ctrl-C ends the process at once, which leaves
+//! no more behind than a kill does.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+
+use super::failure::{Failure, Kind};
+
+static STOPPED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// Installs the handlers. Call once, at the start.
+///
+/// # Errors
+/// When the system refuses.
+#[cfg(unix)]
+pub fn install() -> Result<()> {
+    use signal_hook::consts::TERM_SIGNALS;
+    let flag = STOPPED.get_or_init(Arc::default);
+    for signal in TERM_SIGNALS {
+        // In this order: the second signal finds the flag set and ends the process.
+        signal_hook::flag::register_conditional_shutdown(*signal, 130, Arc::clone(flag))?;
+        signal_hook::flag::register(*signal, Arc::clone(flag))?;
+    }
+    Ok(())
+}
+
+/// Installs the handlers. Call once, at the start.
+///
+/// # Errors
+/// When the system refuses.
+#[cfg(windows)]
+pub fn install() -> Result<()> {
+    let flag = Arc::clone(STOPPED.get_or_init(Arc::default));
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    })?;
+    Ok(())
+}
+
+/// Fails when the user asked to stop. Cheap: call it once per chunk.
+///
+/// # Errors
+/// A failure of kind `Interrupted`.
+pub fn check() -> Result<()> {
+    match STOPPED.get() {
+        Some(flag) if flag.load(Ordering::Relaxed) => {
+            Err(Failure::new(Kind::Interrupted, "interrupted").into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,16 @@
+//! Vocabulary that every floor shares: ids and times, safe paths, digests, durable writes, failures and
+//! findings, and what differs between Unix and Windows, one file per concern. Nothing here knows what a
+//! backup is, and nothing here prints.
+
+pub mod clock;
+pub mod digest;
+pub mod durable;
+pub mod failure;
+pub mod file_facts;
+pub mod finding;
+pub mod id;
+pub mod interrupt;
+pub mod links;
+pub mod monitor;
+pub mod os_name;
+pub mod safe_path;

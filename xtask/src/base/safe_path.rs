@@ -1,0 +1,201 @@
+//! A path inside the project: relative, slash-separated raw bytes, without `..`, `.`, empty parts or NUL.
+//!
+//! Everything that is written while restoring goes through this type, so a hostile archive can't name a
+//! place outside its target. Names need not be UTF-8; in JSON such a name is an object with the escaped
+//! text and the raw bytes in base64.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use data_encoding::BASE64;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::os_name;
+
+/// A path inside the project. Ordered by its bytes.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SafePath(Vec<u8>);
+
+impl SafePath {
+    /// Checks raw bytes.
+    ///
+    /// # Errors
+    /// When the path is empty, absolute, or has a part that is empty, `.`, `..` or contains NUL; on
+    /// Windows also a backslash, a drive or stream colon, or a reserved device name.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<SafePath> {
+        let bytes = bytes.into();
+        let shown = escape(&bytes);
+        if bytes.is_empty() {
+            bail!("an empty path");
+        }
+        for part in bytes.split(|&b| b == b'/') {
+            match part {
+                b"" => bail!("the path {shown} is absolute or has an empty part"),
+                b"." | b".." => bail!("the path {shown} has a part that is {}", escape(part)),
+                _ if part.contains(&0) => bail!("the path {shown} has a NUL byte"),
+                _ => {}
+            }
+            if let Some(reason) = os_name::refused_part(part) {
+                bail!("the path {shown} can't be written on this system: {reason}");
+            }
+        }
+        Ok(SafePath(bytes))
+    }
+
+    /// The raw bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The last part.
+    pub fn name(&self) -> &[u8] {
+        self.0.rsplit(|&b| b == b'/').next().unwrap_or(&self.0)
+    }
+
+    /// The path of the folder it is in; `None` at the top.
+    pub fn parent(&self) -> Option<SafePath> {
+        let end = self.0.iter().rposition(|&b| b == b'/')?;
+        Some(SafePath(self.0[..end].to_vec()))
+    }
+
+    /// The path of an entry of this folder.
+    ///
+    /// # Errors
+    /// As [`SafePath::new`].
+    pub fn join(&self, name: &[u8]) -> Result<SafePath> {
+        SafePath::new([&self.0, b"/".as_slice(), name].concat())
+    }
+
+    /// The parts, from the top.
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|&b| b == b'/')
+    }
+
+    /// Whether this is `folder` or lies inside it.
+    pub fn is_in(&self, folder: &SafePath) -> bool {
+        self.0 == folder.0 || (self.0.starts_with(&folder.0) && self.0.get(folder.0.len()) == Some(&b'/'))
+    }
+
+    /// The path below a root, for the system.
+    ///
+    /// # Errors
+    /// When this system can't express the name (Windows and bytes that are not Unicode).
+    pub fn below(&self, root: &Path) -> Result<PathBuf> {
+        let mut path = root.to_path_buf();
+        for part in self.parts() {
+            path.push(os_name::to_os(part)?);
+        }
+        Ok(path)
+    }
+}
+
+/// Bytes for people: UTF-8 stays, control characters and other bytes become `\n`, `\t`, `\xNN`; a backslash
+/// is doubled only where something else had to be escaped, so ordinary names look as they are.
+pub fn escape(bytes: &[u8]) -> String {
+    let plain = std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control));
+    let mut out = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => out.push_str("\\n"),
+                '\t' => out.push_str("\\t"),
+                '\\' if !plain => out.push_str("\\\\"),
+                c if c.is_control() => {
+                    let mut buffer = [0; 4];
+                    for byte in c.encode_utf8(&mut buffer).bytes() {
+                        out.push_str(&format!("\\x{byte:02x}"));
+                    }
+                }
+                c => out.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out
+}
+
+impl fmt::Display for SafePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escape(&self.0))
+    }
+}
+
+impl fmt::Debug for SafePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", escape(&self.0))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Form {
+    Text(String),
+    Raw { text: String, base64: String },
+}
+
+impl Serialize for SafePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => Form::Text(text.to_owned()),
+            Err(_) => Form::Raw { text: escape(&self.0), base64: BASE64.encode(&self.0) },
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SafePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SafePath, D::Error> {
+        let bytes = match Form::deserialize(deserializer)? {
+            Form::Text(text) => text.into_bytes(),
+            Form::Raw { base64, .. } => BASE64.decode(base64.as_bytes()).map_err(serde::de::Error::custom)?,
+        };
+        SafePath::new(bytes).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_inside_are_accepted() {
+        for good in ["a", "a/b", "-rf", "a b", "…", "a\nb", "..a", "a..", "...", ".git2"] {
+            assert!(SafePath::new(good).is_ok(), "{good:?}");
+        }
+        for bad in ["", "/", "/a", "a/", "a//b", ".", "..", "a/..", "../a", "a/./b", "a\0b"] {
+            assert!(SafePath::new(bad).is_err(), "{bad:?}");
+        }
+        assert!(SafePath::new(b"caf\xe9".to_vec()).is_ok());
+    }
+
+    #[test]
+    fn json_keeps_every_byte() {
+        for name in [b"plain".to_vec(), b"caf\xe9/\n\\".to_vec(), "ümlaut".into()] {
+            let path = SafePath::new(name).unwrap();
+            let json = serde_json::to_string(&path).unwrap();
+            assert_eq!(serde_json::from_str::<SafePath>(&json).unwrap(), path);
+        }
+        assert!(serde_json::from_str::<SafePath>("\"../x\"").is_err());
+    }
+
+    #[test]
+    fn shown_names_are_one_line_and_unambiguous() {
+        assert_eq!(escape(b"a\\b"), "a\\b");
+        assert_eq!(escape(b"a\\b\n"), "a\\\\b\\n");
+        assert_eq!(escape(b"caf\xe9"), "caf\\xe9");
+        assert_eq!(escape(b"\x1b[31m"), "\\x1b[31m");
+    }
+
+    #[test]
+    fn inside_means_by_parts() {
+        let path = |text: &str| SafePath::new(text).unwrap();
+        assert!(path("a/b").is_in(&path("a")) && path("a").is_in(&path("a")));
+        assert!(!path("ab").is_in(&path("a")));
+        assert_eq!(path("a/b").parent(), Some(path("a")));
+        assert_eq!(path("a").parent(), None);
+        assert_eq!(path("a/b").name(), b"b");
+    }
+}

@@ -1,0 +1,7 @@
+//! Backup and disaster recovery for a git repository and the SQLite databases that live in it.
+
+mod base;
+
+fn main() {
+    let _ = base::clock::Instant::now();
+}
