@@ -87,6 +87,9 @@ pub fn parse_typed(text: &str, now: Instant, zone: &TimeZone) -> Option<Instant>
     if let Ok(moment) = text.parse::<Timestamp>() {
         return Some(Instant(moment.as_second()));
     }
+    if !text.contains('-') {
+        return None; // `20251201` is the beginning of an id
+    }
     let zoned: ZonedDateTime = match text.parse::<DateTime>() {
         Ok(at) if text.len() > 10 => at.to_zoned_datetime(zone.clone()).ok()?,
         _ => {

@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod digest;
 pub mod durable;
+pub mod facts;
 pub mod failure;
 pub mod file_facts;
 pub mod finding;
