@@ -1,6 +1,7 @@
 //! Backup and disaster recovery for a git repository and the SQLite databases that live in it.
 
 #![allow(dead_code)] // until every floor is built
+mod archive;
 mod base;
 
 fn main() {

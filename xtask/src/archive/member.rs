@@ -1,0 +1,180 @@
+//! One gzip member (RFC 1952) in the single form that this format writes: a ten-byte header without name,
+//! time or flags, one deflate stream, CRC and length. Reading accepts that form and no other, so not one
+//! byte of a member is without meaning, and the length that the index promises bounds what is inflated.
+
+use anyhow::{Result, bail, ensure};
+use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status};
+
+/// Magic, deflate, no flags, no time, no extra flags, unknown system.
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+/// The same with an extra field.
+const HEADER_EXTRA: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
+/// An empty last stored block, CRC 0, length 0.
+const EMPTY_BODY: [u8; 13] = [1, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
+/// The most that one member may hold; the writer stays far below.
+pub const LENGTH_MAX: u64 = 4 << 20;
+
+/// How hard to compress, from 0 (store) to 9.
+pub type Level = u8;
+
+/// Compresses members one after the other with one set of tables.
+pub struct Compressor {
+    level: Level,
+    engine: Compress,
+}
+
+impl Compressor {
+    /// For one level; another is set up on demand.
+    pub fn new() -> Compressor {
+        Compressor { level: 6, engine: Compress::new(Compression::new(6), false) }
+    }
+
+    /// A member that holds `content`.
+    ///
+    /// # Errors
+    /// When the deflate library does.
+    pub fn member(&mut self, content: &[u8], level: Level) -> Result<Vec<u8>> {
+        if level == 0 {
+            return Ok(stored(content));
+        }
+        if level == self.level {
+            self.engine.reset();
+        } else {
+            self.engine = Compress::new(Compression::new(u32::from(level)), false);
+            self.level = level;
+        }
+        let mut out = Vec::with_capacity(content.len() / 2 + 128);
+        out.extend_from_slice(&HEADER);
+        let mut status = Status::Ok;
+        while status != Status::StreamEnd {
+            out.reserve(content.len() / 4 + 64);
+            let rest = &content[usize::try_from(self.engine.total_in())?..];
+            status = self.engine.compress_vec(rest, &mut out, FlushCompress::Finish)?;
+        }
+        push_trailer(&mut out, content);
+        Ok(out)
+    }
+}
+
+/// A member that holds `content` uncompressed. Its size depends on the length of the content only, so a
+/// header can be put in its place once it is known.
+pub fn stored(content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(content.len() + 32 + content.len() / 65_535 * 5);
+    out.extend_from_slice(&HEADER);
+    let mut blocks = content.chunks(65_535).peekable();
+    if blocks.peek().is_none() {
+        out.extend_from_slice(&EMPTY_BODY[..5]);
+    }
+    while let Some(block) = blocks.next() {
+        // chunks() bounds the length to 16 bits.
+        let length = block.len() as u16;
+        out.push(u8::from(blocks.peek().is_none()));
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(&(!length).to_le_bytes());
+        out.extend_from_slice(block);
+    }
+    push_trailer(&mut out, content);
+    out
+}
+
+/// An empty member whose extra field carries `data` under a two-letter name.
+pub fn extra_only(name: [u8; 2], data: &[u8]) -> Vec<u8> {
+    let mut out = HEADER_EXTRA.to_vec();
+    // Callers pass a few dozen bytes.
+    out.extend_from_slice(&(data.len() as u16 + 4).to_le_bytes());
+    out.extend_from_slice(&name);
+    out.extend_from_slice(&(data.len() as u16).to_le_bytes());
+    out.extend_from_slice(data);
+    out.extend_from_slice(&EMPTY_BODY);
+    out
+}
+
+fn push_trailer(out: &mut Vec<u8>, content: &[u8]) {
+    let mut crc = Crc::new();
+    crc.update(content);
+    out.extend_from_slice(&crc.sum().to_le_bytes());
+    // RFC 1952: the length modulo 2^32.
+    out.extend_from_slice(&(content.len() as u32).to_le_bytes());
+}
+
+/// Inflates members one after the other with one set of tables.
+pub struct Expander(Decompress);
+
+impl Expander {
+    /// Ready to use.
+    pub fn new() -> Expander {
+        Expander(Decompress::new(false))
+    }
+
+    /// The content of exactly one member, which must be `length` bytes.
+    ///
+    /// # Errors
+    /// When any byte is not as the writer writes it, or the length differs.
+    pub fn content(&mut self, member: &[u8], length: u64) -> Result<Vec<u8>> {
+        ensure!(length <= LENGTH_MAX, "a member of {length} bytes is more than this format allows");
+        ensure!(member.len() >= HEADER.len() + 8, "a gzip member is cut short");
+        let (head, rest) = member.split_at(HEADER.len());
+        ensure!(head == HEADER, "a gzip header is not as it was written");
+        let (body, trailer) = rest.split_at(rest.len() - 8);
+        let length = usize::try_from(length)?;
+        self.0.reset(false);
+        // One byte more than promised, so that a longer content shows.
+        let mut out = Vec::with_capacity(length + 1);
+        loop {
+            let used = usize::try_from(self.0.total_in())?;
+            let status = self.0.decompress_vec(&body[used..], &mut out, FlushDecompress::Finish)?;
+            if status == Status::StreamEnd {
+                break;
+            }
+            if out.len() > length || usize::try_from(self.0.total_in())? == used {
+                bail!("a deflate stream does not end where it should");
+            }
+        }
+        ensure!(usize::try_from(self.0.total_in())? == body.len(), "bytes follow a deflate stream");
+        ensure!(out.len() == length, "a member holds {} bytes, not {length}", out.len());
+        let mut expected = Vec::with_capacity(8);
+        push_trailer(&mut expected, &out);
+        ensure!(trailer == expected, "a gzip checksum does not match");
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<Vec<u8>> {
+        let noise: Vec<u8> = (0u32..200_000).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        vec![vec![], b"x".to_vec(), vec![0; 70_000], noise, b"row of text, ".repeat(9000)]
+    }
+
+    #[test]
+    fn every_level_comes_back() {
+        let (mut compressor, mut expander) = (Compressor::new(), Expander::new());
+        for content in samples() {
+            for level in [0, 1, 6, 9, 6] {
+                let member = compressor.member(&content, level).unwrap();
+                assert_eq!(expander.content(&member, content.len() as u64).unwrap(), content);
+                assert!(expander.content(&member, content.len() as u64 + 1).is_err());
+                if !content.is_empty() {
+                    assert!(expander.content(&member, content.len() as u64 - 1).is_err());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_or_longer_member_is_noticed() {
+        let (mut compressor, mut expander) = (Compressor::new(), Expander::new());
+        let member = compressor.member(b"hello hello hello hello", 6).unwrap();
+        for end in 0..member.len() {
+            assert!(expander.content(&member[..end], 23).is_err(), "{end}");
+        }
+        assert!(expander.content(&[member, vec![0]].concat(), 23).is_err());
+    }
+
+    #[test]
+    fn a_stored_member_has_a_size_known_beforehand() {
+        assert_eq!(stored(&[1; 512]).len(), stored(&[2; 512]).len());
+    }
+}

@@ -1,0 +1,69 @@
+//! The same work on many pieces, on all cores, with the results in the order of the pieces. Flat memory: a
+//! few pieces per core are under way at once.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Result;
+
+/// How many threads work at once.
+pub fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).min(16)
+}
+
+/// Calls `work` on every piece, each thread with a state of its own from `state`, and `take` on every result
+/// in the order of the pieces, on the calling thread. Ends early with the first error of `take`.
+///
+/// # Errors
+/// The first error of `take`.
+pub fn ordered<T: Send, S, R: Send>(
+    pieces: impl Iterator<Item = T> + Send,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, T) -> R + Sync,
+    mut take: impl FnMut(R) -> Result<()>,
+) -> Result<()> {
+    let threads = workers();
+    let source = Mutex::new(pieces.enumerate());
+    std::thread::scope(|scope| {
+        let (results, queue) = sync_channel::<(usize, R)>(2 * threads);
+        for _ in 0..threads {
+            let (results, source, state, work) = (results.clone(), &source, &state, &work);
+            scope.spawn(move || {
+                let mut own = state();
+                loop {
+                    let next = source.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some((number, piece)) = next else { return };
+                    // The receiver is gone once `take` has failed.
+                    if results.send((number, work(&mut own, piece))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(results);
+        let (mut waiting, mut next) = (BTreeMap::new(), 0);
+        for (number, result) in &queue {
+            waiting.insert(number, result);
+            while let Some(result) = waiting.remove(&next) {
+                next += 1;
+                take(result)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_order_and_an_error_ends_it() {
+        let mut seen = Vec::new();
+        ordered(0..1000, || (), |(), n| n * 2, |n| Ok(seen.push(n))).unwrap();
+        assert_eq!(seen, (0..1000).map(|n| n * 2).collect::<Vec<_>>());
+        let stop = |n| if n == 7 { anyhow::bail!("seven") } else { Ok(()) };
+        assert!(ordered(0..1_000_000, || (), |(), n| n, stop).is_err());
+    }
+}
