@@ -5,6 +5,7 @@ pub mod audit;
 pub mod footer;
 pub mod header;
 pub mod index;
+pub mod layout;
 pub mod manifest;
 pub mod member;
 mod pipeline;

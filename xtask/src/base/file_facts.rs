@@ -66,6 +66,13 @@ mod system {
     pub fn private_file(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
         options.mode(0o600)
     }
+
+    pub fn open_itself(path: &Path) -> io::Result<fs::File> {
+        use rustix::fs::OFlags;
+        // Flags are bits of a C int.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+    }
 }
 
 #[cfg(windows)]
@@ -109,6 +116,12 @@ mod system {
     pub fn private_file(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
         options
     }
+
+    pub fn open_itself(path: &Path) -> io::Result<fs::File> {
+        use std::os::windows::fs::OpenOptionsExt;
+        const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
+        fs::OpenOptions::new().read(true).custom_flags(OPEN_REPARSE_POINT).open(path)
+    }
 }
 
 /// What tells whether a file changed.
@@ -151,6 +164,22 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
 /// What the system returns.
 pub fn create_private_file(path: &Path) -> io::Result<fs::File> {
     system::private_file(fs::OpenOptions::new().read(true).write(true).create_new(true)).open(path)
+}
+
+/// Opens a file for reading: never what a link points to, and without waiting for the other end of a pipe.
+///
+/// # Errors
+/// What the system returns; on Unix also when the path is a link.
+pub fn open_itself(path: &Path) -> io::Result<fs::File> {
+    system::open_itself(path)
+}
+
+/// Sets the modification time of a folder; systems that don't open folders leave it.
+///
+/// # Errors
+/// What the system returns.
+pub fn set_folder_mtime(path: &Path, mtime_s: i64) -> io::Result<()> {
+    if cfg!(windows) { Ok(()) } else { set_mtime(&fs::File::open(path)?, mtime_s) }
 }
 
 /// Sets the modification time in seconds since 1970; a time the system can't express is left.

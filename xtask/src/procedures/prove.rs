@@ -1,0 +1,199 @@
+//! Proves that an archive is what was saved and that a project comes back from it, at four levels. Each
+//! level includes those before it.
+//!
+//! 1. *readable*: the archive opens, index and manifest can be read.
+//! 2. *archive*: every byte of it against its seal, its index, its checksums, and the `.sha256` beside it.
+//! 3. *content*: databases checked by SQLite and compared with the manifest, bundles read by git.
+//! 4. *restore*: a real restore into a scratch folder, databases from their dumps as well.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::archive::audit;
+use crate::archive::header::Kind;
+use crate::archive::index::Entry;
+use crate::archive::layout::{self, Part};
+use crate::archive::manifest::{Form, MANIFEST_NAME, Manifest};
+use crate::archive::reader::Archive;
+use crate::base::digest::Digest;
+use crate::base::file_facts;
+use crate::base::monitor::Monitor;
+use crate::base::safe_path::SafePath;
+use crate::project::git;
+use crate::sqlite::{check, facts};
+
+use super::bring_back::{self, Wish};
+use super::extract;
+
+/// How far to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// It opens.
+    Readable = 1,
+    /// Every byte.
+    Archive,
+    /// Databases and history.
+    Content,
+    /// A real restore.
+    Restore,
+}
+
+/// No manifest is larger than this many bytes.
+const MANIFEST_MAX: u64 = 256 << 20;
+
+/// Opens an archive and reads its manifest: level 1.
+///
+/// # Errors
+/// When it is not readable.
+pub fn open(path: &Path) -> Result<(Archive, Manifest)> {
+    let archive = Archive::open(path)?;
+    let json = archive.content(&SafePath::new(MANIFEST_NAME)?, MANIFEST_MAX)?;
+    let manifest =
+        Manifest::from_json(&json).with_context(|| format!("can't use the archive {}", path.display()))?;
+    Ok((archive, manifest))
+}
+
+/// Proves an archive up to a level; `expected` is the digest that the file beside it tells, `scratch` a
+/// folder of ours with room for the databases (level 3) or the whole project (level 4).
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn prove(path: &Path, level: Level, expected: Option<Digest>, scratch: &Path, monitor: &dyn Monitor) -> Result<Manifest> {
+    let (archive, manifest) = open(path)?;
+    if level >= Level::Archive {
+        let digest = audit::audit(&archive, monitor)?;
+        if let Some(expected) = expected {
+            ensure!(digest == expected, "the archive {} is not the one its .sha256 file tells of", path.display());
+        }
+        compare_manifest(&archive, &manifest)
+            .with_context(|| format!("the archive {} and its manifest do not fit together", path.display()))?;
+    }
+    if level >= Level::Content {
+        let folder = scratch.join("content");
+        prove_content(&archive, &manifest, &folder, monitor)
+            .with_context(|| format!("the content of {} is damaged", path.display()))?;
+        fs::remove_dir_all(&folder)?;
+    }
+    if level >= Level::Restore {
+        prove_restore(&archive, &manifest, scratch, monitor)
+            .with_context(|| format!("no project comes back from {}", path.display()))?;
+    }
+    Ok(manifest)
+}
+
+/// Whether the archive holds exactly what the manifest says.
+fn compare_manifest(archive: &Archive, manifest: &Manifest) -> Result<()> {
+    let mut expected = std::collections::BTreeSet::new();
+    for database in &manifest.databases {
+        if database.form == Form::Image {
+            let place = layout::place(&Part::Image(database.path.clone()))?.context("an image has a place")?;
+            let entry = archive.entry(&place).with_context(|| format!("the image of {} is missing", database.path))?;
+            ensure!(entry.digest == database.image, "the image of {} is another one", database.path);
+            expected.insert(place);
+        }
+        if database.dump {
+            let place = layout::place(&Part::Dump(database.path.clone()))?.context("a dump has a place")?;
+            ensure!(archive.entry(&place).is_some(), "the dump of {} is missing", database.path);
+            expected.insert(place);
+        }
+    }
+    for bundle in manifest.git.iter().flat_map(|git| &git.bundles) {
+        let path = SafePath::new(format!("bundles/{bundle}"))?;
+        let place = layout::place(&Part::Git(path))?.context("a bundle has a place")?;
+        ensure!(archive.entry(&place).is_some(), "the bundle {bundle} is missing");
+    }
+    let (mut files, mut bytes, mut links, mut folders) = (0, 0, 0, 0);
+    for entry in &archive.index().entries {
+        let is_folder = entry.kind == Kind::Folder;
+        match (layout::part(&entry.meta.path, is_folder), &entry.kind) {
+            (Part::File(_), Kind::File { size }) => (files, bytes) = (files + 1, bytes + size),
+            (Part::File(_), Kind::Link { .. }) => links += 1,
+            (Part::File(_), Kind::Folder) => folders += 1,
+            (Part::Image(path) | Part::Dump(path), _) => {
+                ensure!(expected.contains(&entry.meta.path), "{path} is there and not in the manifest");
+            }
+            _ => {}
+        }
+    }
+    let counts = &manifest.files;
+    ensure!(
+        (files, bytes, links, folders) == (counts.files, counts.bytes, counts.links, counts.folders),
+        "it holds {files} files, {links} links and {folders} folders, and the manifest tells of {}, {} and {}",
+        counts.files,
+        counts.links,
+        counts.folders
+    );
+    Ok(())
+}
+
+fn prove_content(archive: &Archive, manifest: &Manifest, folder: &Path, monitor: &dyn Monitor) -> Result<()> {
+    monitor.step("checking databases and history", None);
+    let (images, git_folder) = (folder.join("images"), folder.join("git"));
+    file_facts::create_private_dir(&images)?;
+    file_facts::create_private_dir(&git_folder)?;
+    let mapping = |entry: &Entry| match layout::part(&entry.meta.path, entry.kind == Kind::Folder) {
+        Part::Image(path) => Some((images.as_path(), path)),
+        Part::Git(path) => Some((git_folder.as_path(), path)),
+        _ => None,
+    };
+    extract::extract(archive, &mapping, monitor)?;
+    for database in manifest.databases.iter().filter(|database| database.form == Form::Image) {
+        let image = database.path.below(&images)?;
+        let report = check::check(&image)?;
+        if database.damage.is_empty() {
+            if let Some(damage) = report.damage.first() {
+                anyhow::bail!("the image of {} is damaged: {damage}", database.path);
+            }
+        }
+        if let Some(saved) = &database.facts {
+            let now = facts::facts(&image)?;
+            ensure!(now == *saved, "the image of {} does not hold what the manifest tells", database.path);
+        }
+    }
+    if let Some(facts) = &manifest.git {
+        let scratch = folder.join("repository");
+        file_facts::create_private_dir(&scratch)?;
+        if let Some(damage) = git::check_bundles(&git_folder, facts, &scratch)?.first() {
+            anyhow::bail!("the history is damaged: {damage}");
+        }
+    }
+    Ok(())
+}
+
+fn prove_restore(archive: &Archive, manifest: &Manifest, scratch: &Path, monitor: &dyn Monitor) -> Result<()> {
+    let target = scratch.join("project");
+    let wish = Wish { only: &[], from_dumps: false, with_code: false };
+    bring_back::bring_back(archive, manifest, &target, &wish, monitor)?;
+    remove_tree(&target)?;
+    let dumps = scratch.join("sql");
+    let mapping = |entry: &Entry| match layout::part(&entry.meta.path, entry.kind == Kind::Folder) {
+        Part::Dump(path) => Some((dumps.as_path(), path)),
+        _ => None,
+    };
+    file_facts::create_private_dir(&dumps)?;
+    extract::extract(archive, &mapping, monitor)?;
+    for (number, database) in manifest.databases.iter().enumerate().filter(|(_, database)| database.dump) {
+        let to = scratch.join(format!("loaded-{number}"));
+        bring_back::load_dump(database, &dumps, &to, monitor)?;
+        fs::remove_file(&to)?;
+    }
+    Ok(())
+}
+
+/// Removes a restored tree, whose folders may forbid it.
+pub fn remove_tree(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            file_facts::set_mode(&entry.path(), 0o700)?;
+            remove_tree(&entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(fs::remove_dir(folder)?)
+}
