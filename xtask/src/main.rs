@@ -3,6 +3,7 @@
 #![allow(dead_code)] // until every floor is built
 mod archive;
 mod base;
+mod project;
 
 fn main() {
     let _ = base::clock::Instant::now();

@@ -16,4 +16,5 @@ pub mod links;
 pub mod monitor;
 pub mod os_name;
 pub mod parallel;
+pub mod pattern;
 pub mod safe_path;

@@ -1,0 +1,10 @@
+//! What is protected: where the project is, how it is configured, and what lies in it. Nothing here
+//! changes anything on disk.
+
+mod caches;
+pub mod config;
+mod databases;
+mod left_out;
+pub mod root;
+pub mod scan;
+mod walk;
