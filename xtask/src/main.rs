@@ -1,10 +1,34 @@
 //! Backup and disaster recovery for a git repository and the SQLite databases that live in it.
+//!
+//! Parse, dispatch, render, exit code: everything else is on a floor below.
 
-#![allow(dead_code)] // until every floor is built
 mod archive;
 mod base;
+mod commands;
+mod flags;
+mod procedures;
 mod project;
+mod sqlite;
+mod store;
+mod ui;
 
-fn main() {
-    let _ = base::clock::Instant::now();
+use std::process::ExitCode;
+
+use commands::Outcome;
+
+fn main() -> ExitCode {
+    let argv: Vec<_> = std::env::args_os().skip(1).collect();
+    let ui = ui::Ui::from_appearance(flags::appearance(&argv));
+    let done = base::interrupt::install()
+        .and_then(|()| flags::parse(argv))
+        .and_then(|invocation| commands::run(&ui, invocation));
+    match done.and_then(|outcome| ui.finish().map(|()| outcome)) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::WrongUse) => ExitCode::from(base::failure::Kind::Usage.exit_code()),
+        Ok(Outcome::WithProblems) => ExitCode::from(commands::EXIT_WITH_PROBLEMS),
+        Err(error) => {
+            ui.error(&error);
+            ExitCode::from(base::failure::kind_of(&error).exit_code())
+        }
+    }
 }

@@ -1,0 +1,247 @@
+//! Every way to say something, and every way to say it wrong.
+
+use super::*;
+use crate::base::failure::{hints_of, kind_of};
+
+fn parsed(line: &str) -> Result<Invocation> {
+    // `·` stands for a space inside a word here.
+    parse(line.split_whitespace().map(|word| OsString::from(word.replace('·', " "))).collect())
+}
+
+fn command_of(line: &str) -> Command {
+    parsed(line).unwrap_or_else(|error| panic!("{line}: {error}")).command
+}
+
+fn restore_to(backup: &str, folder: &str) -> Restore {
+    Restore {
+        backup: backup.to_owned(),
+        target: Target::Folder(folder.into()),
+        only: Vec::new(),
+        sql_only: false,
+        dry_run: false,
+        with_code: false,
+        force: false,
+    }
+}
+
+fn verify(names: &[&str], full_test: bool) -> Command {
+    let targets = Targets::Named(names.iter().map(|&name| name.to_owned()).collect());
+    Command::Verify(Verify { targets, full_test })
+}
+
+#[test]
+fn every_verb_and_option_is_understood() {
+    let label = || Some("before-x".parse::<Label>().unwrap());
+    let all = Backup { label: label(), pin: true, kind: BackupKind::Guard, no_sql: true, adopt: true };
+    let path = |text: &str| SafePath::new(text).unwrap();
+    let cases = [
+        ("backup", Command::Backup(Backup::default())),
+        ("backup --label before-x --pin --kind guard --no-sql --adopt", Command::Backup(all)),
+        ("backup --label=before-x", Command::Backup(Backup { label: label(), ..Backup::default() })),
+        ("backup --pin --pin", Command::Backup(Backup { pin: true, ..Backup::default() })),
+        (
+            "backup --kind scheduled",
+            Command::Backup(Backup { kind: BackupKind::Scheduled, ..Backup::default() }),
+        ),
+        ("list", Command::List),
+        ("-- list", Command::List),
+        ("restore list", Command::List),
+        ("restore", Command::ListForRestore),
+        ("restore --to x --dry-run", Command::ListForRestore),
+        ("show latest", Command::Show("latest".into())),
+        ("show 2h ago", Command::Show("2h ago".into())),
+        ("show 3 days ago", Command::Show("3 days ago".into())),
+        ("show 2025-12-01·14:00", Command::Show("2025-12-01 14:00".into())),
+        ("verify", verify(&["latest"], false)),
+        ("verify --full-test a b", verify(&["a", "b"], true)),
+        ("verify 2h ago a 2025-12-01 14:00", verify(&["2h ago", "a", "2025-12-01 14:00"], false)),
+        ("verify all", Command::Verify(Verify { targets: Targets::All, full_test: false })),
+        ("restore latest --to x", Command::Restore(restore_to("latest", "x"))),
+        ("restore --to x -- latest", Command::Restore(restore_to("latest", "x"))),
+        ("restore --to=-x latest", Command::Restore(restore_to("latest", "-x"))),
+        ("restore 2025-12-01 14:00 --to x", Command::Restore(restore_to("2025-12-01 14:00", "x"))),
+        ("restore 2h --to x ago", Command::Restore(restore_to("2h ago", "x"))),
+        (
+            "restore a --only ./memory/ --only=b/c --sql-only --dry-run --with-code --force --to x",
+            Command::Restore(Restore {
+                only: vec![path("memory"), path("b/c")],
+                sql_only: true,
+                dry_run: true,
+                with_code: true,
+                force: true,
+                ..restore_to("a", "x")
+            }),
+        ),
+        (
+            "restore a --verify-only --force",
+            Command::Restore(Restore { target: Target::Nowhere, force: true, ..restore_to("a", "") }),
+        ),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(command_of(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn global_options_stand_anywhere() {
+    let expected = Invocation {
+        project: Some("p".into()),
+        store: Some("s".into()),
+        appearance: Appearance { json: true, quiet: true, color: Color::Never },
+        command: Command::Show("a".into()),
+    };
+    for line in [
+        "--project p --store s --json --quiet --color never show a",
+        "show a --project p --store s --json --quiet --color never",
+        "--quiet --project=p show --color=never a --json --store=s",
+    ] {
+        assert_eq!(parsed(line).unwrap(), expected, "{line}");
+        let argv: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        assert_eq!(appearance(&argv), expected.appearance);
+    }
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    for line in ["--help", "-h", "help", "--json --help"] {
+        assert_eq!(command_of(line), Command::Print(help::general()), "{line}");
+    }
+    for verb in VERBS {
+        let expected = Command::Print(help::of(verb));
+        for line in ["help V", "V --help", "V -h", "--help V", "V --frobnicate more words -h"] {
+            assert_eq!(command_of(&line.replace('V', verb.name)), expected, "{line}");
+        }
+    }
+    let version = Command::Print(format!("xtask {}\n", env!("CARGO_PKG_VERSION")));
+    for line in ["--version", "list --version"] {
+        assert_eq!(command_of(line), version);
+    }
+    // After `--` it is a word.
+    assert!(parsed("show -- --help").is_ok_and(|i| i.command == Command::Show("--help".into())));
+}
+
+#[test]
+fn misuse_is_refused_with_the_reason_and_the_usage() {
+    let cases = [
+        ("", "no verb"),
+        ("--json", "no verb"),
+        ("backpu", "did you mean backup?"),
+        ("frobnicate", "unknown verb frobnicate"),
+        ("help frobnicate", "unknown verb"),
+        ("help list show", "show is left over"),
+        ("help --frob", "unknown option --frob"),
+        ("--frobnicate list", "unknown option --frobnicate"),
+        ("--pin backup", "--pin is an option of backup: write it after the verb"),
+        ("backup --pinn", "did you mean --pin?"),
+        ("backup --to x", "--to is an option of restore, not of backup"),
+        ("backup -p", "unknown option -p"),
+        ("backup extra", "extra is left over"),
+        ("backup -- --pin", "--pin is left over"),
+        ("backup --label", "--label needs a value"),
+        ("backup --label=", "--label needs a value"),
+        ("backup --label --pin", "--label needs a value"),
+        ("backup --label --json a", "--label needs a value"),
+        ("backup --label=--pin", "--label needs a value"),
+        ("backup --label a --label b", "--label is given 2 times"),
+        ("backup --label latest", "meaning of its own"),
+        ("backup --label a/b", "letters, digits"),
+        ("backup --label 20251201_120000", "looks like an id"),
+        ("backup --kind safety", "manual, scheduled or guard"),
+        ("backup --pin=yes", "--pin takes no value"),
+        ("--color sometimes list", "auto, always or never"),
+        ("--color list", "--color is auto, always or never, not list"),
+        ("--project a --project b list", "--project is given 2 times"),
+        ("list latest", "latest is left over"),
+        ("list --full-test", "--full-test is an option of verify, not of list"),
+        ("show", "which backup?"),
+        ("show a b", "one backup can be named, not 2: a, b"),
+        ("verify all latest", "either all or some"),
+        ("verify --quick", "unknown option --quick"),
+        ("restore latest", "`cargo xtask restore latest --to DIR`"),
+        ("restore latest --dry-run", "not part of this version"),
+        ("restore latest --to --dry-run", "--to needs a value"),
+        ("restore latest --to x --dry-ru", "did you mean --dry-run?"),
+        ("restore latest memory/index.db --to x", "one backup can be named, not 2"),
+        ("restore all --to x", "one backup"),
+        ("restore latest --to x --only ../y", "inside the project"),
+        ("restore latest --to x --only /etc/passwd", "inside the project"),
+        ("restore latest --to x --only ./", "inside the project"),
+        ("restore latest --to x --to y", "--to is given 2 times"),
+        ("restore -2h ago --to x", "unknown option -2h"),
+    ];
+    for (line, part) in cases {
+        let error = match parsed(line) {
+            Err(error) => error,
+            Ok(invocation) => panic!("{line:?} was taken as {invocation:?}"),
+        };
+        assert!(error.to_string().contains(part), "{line:?}: {error}");
+        assert_eq!(kind_of(&error), Kind::Usage);
+        let usage = hints_of(&error).pop().unwrap();
+        assert!(usage.starts_with("usage: cargo xtask "), "{usage}");
+        let known = VERBS.iter().find(|verb| line.starts_with(&format!("{} ", verb.name)));
+        if let Some(verb) = known {
+            assert!(
+                usage.contains(&format!("xtask {}", verb.name)) || line.contains("--label"),
+                "{line}: {usage}"
+            );
+        }
+    }
+}
+
+/// Every option in the table is read by its verb: leaving one out would accept it and do nothing.
+#[test]
+fn no_option_is_accepted_and_ignored() {
+    for verb in VERBS {
+        let base = match verb.name {
+            "restore" => "restore a --to x".to_owned(),
+            "show" => "show a".to_owned(),
+            name => name.to_owned(),
+        };
+        for option in verb.options.iter().filter(|option| option.name != "--to") {
+            let value = match (option.name, option.value) {
+                (_, None) => "",
+                ("--kind", _) => " guard",
+                _ => " word",
+            };
+            assert_ne!(
+                command_of(&base),
+                command_of(&format!("{base} {}{value}", option.name)),
+                "{}",
+                option.name
+            );
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_help_are_right() {
+    for verb in VERBS {
+        for (line, _) in verb.examples {
+            assert!(parsed(line).is_ok(), "{line}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn paths_need_not_be_text_and_quotes_are_part_of_a_name() {
+    use std::os::unix::ffi::OsStringExt;
+    let raw = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    let folder = PathBuf::from(raw(b"caf\xe9"));
+    for argv in [
+        vec!["restore".into(), "a".into(), "--to".into(), raw(b"caf\xe9"), raw(b"--only=x\xff")],
+        vec!["restore".into(), raw(b"--to=caf\xe9"), "a".into(), "--only".into(), raw(b"x\xff")],
+    ] {
+        let Command::Restore(restore) = parse(argv).unwrap().command else { panic!("no restore") };
+        assert_eq!(restore.target, Target::Folder(folder.clone()));
+        assert_eq!(restore.only, [SafePath::new(b"x\xff".to_vec()).unwrap()]);
+    }
+    let quoted = parse(vec!["--project=\"p\"".into(), "list".into()]).unwrap();
+    assert_eq!(quoted.project, Some("\"p\"".into()));
+    for wrong in
+        [vec![raw(b"caf\xe9")], vec!["show".into(), raw(b"\xff")], vec!["list".into(), raw(b"--\xff=1")]]
+    {
+        let error = parse(wrong).unwrap_err();
+        assert!(error.to_string().contains("\\x"), "{error}");
+    }
+}

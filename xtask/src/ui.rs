@@ -1,0 +1,263 @@
+//! The only printer. Results go to stdout, talk goes to stderr; with `--json` stdout carries exactly one
+//! document. Text is made harmless here once more, so a file's name can't steer the terminal, and a reader
+//! that goes away (`| head`) ends the output and not the work.
+
+mod format;
+mod progress;
+mod style;
+mod table;
+mod talk;
+
+use std::cell::{Cell as Slot, RefCell};
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use self::format::clean;
+pub use self::format::{count, counted, duration, size};
+pub use self::progress::Progress;
+pub use self::style::Style;
+pub use self::table::{Cell, Table};
+use self::talk::Talk;
+use crate::base::failure::{Failure, Kind, hints_of, kind_of};
+use crate::base::finding::Finding;
+use crate::flags::{Appearance, Color};
+
+/// Speaks to the user.
+pub struct Ui {
+    json: bool,
+    quiet: bool,
+    color_results: bool,
+    color_talk: bool,
+    talk: Arc<Talk>,
+    results: RefCell<Results>,
+    document_printed: Slot<bool>,
+}
+
+enum Results {
+    Open(Box<dyn Write>),
+    /// The reader went away.
+    Closed,
+    Failed(io::Error),
+}
+
+impl Ui {
+    /// Speaks on this process's stdout and stderr.
+    pub fn new(json: bool, quiet: bool, color: Color) -> Ui {
+        Ui {
+            json,
+            quiet,
+            color_results: style::wanted(color, &io::stdout()),
+            color_talk: style::wanted(color, &io::stderr()),
+            talk: Arc::new(Talk::new(Box::new(io::stderr()))),
+            results: RefCell::new(Results::Open(Box::new(io::stdout()))),
+            document_printed: Slot::new(false),
+        }
+    }
+
+    /// As the command line asks.
+    pub fn from_appearance(appearance: Appearance) -> Ui {
+        Ui::new(appearance.json, appearance.quiet, appearance.color)
+    }
+
+    /// Whether `--json` was given: then [`Ui::document`] is the result, and lines are not shown.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// A line of the result, or several; on stdout. Nothing with `--json`.
+    pub fn line(&self, text: impl AsRef<str>) {
+        self.styled(Style::Plain, text);
+    }
+
+    /// A line of the result in a style.
+    pub fn styled(&self, style: Style, text: impl AsRef<str>) {
+        if !self.json {
+            for line in text.as_ref().split('\n') {
+                self.result(&format!("{}\n", style.paint(&clean(line), self.color_results)));
+            }
+        }
+    }
+
+    /// A table as result. Nothing with `--json`.
+    pub fn table(&self, table: &Table) {
+        if !self.json {
+            for line in table.lines(self.color_results) {
+                self.result(&format!("{line}\n"));
+            }
+        }
+    }
+
+    /// Text of our own (help, version) as it is, on stdout, with `--json` too.
+    pub fn text(&self, text: &str) {
+        self.result(text);
+    }
+
+    /// With `--json`: the one document on stdout. Does nothing without.
+    ///
+    /// # Errors
+    /// When it can't be serialized, or was printed already: both are faults of this tool.
+    pub fn document(&self, document: &impl Serialize) -> Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        if self.document_printed.replace(true) {
+            bail!("a second JSON document for one run");
+        }
+        let text = serde_json::to_string_pretty(document).context("can't write the JSON document")?;
+        self.result(&json_for_terminals(&text));
+        self.result("\n");
+        Ok(())
+    }
+
+    /// Something that went on, on stderr. Nothing with `--quiet`.
+    pub fn note(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            self.say(Style::Plain, "", text.as_ref());
+        }
+    }
+
+    /// A finding, on stderr: problems always, advice unless `--quiet`.
+    pub fn finding(&self, finding: &Finding) {
+        if self.quiet && !finding.is_problem() {
+            return;
+        }
+        let (style, word) =
+            if finding.is_problem() { (Style::Bad, "problem: ") } else { (Style::Warning, "advice: ") };
+        let path = finding.path.as_ref().map(|path| path.to_string());
+        // A message often names the path already.
+        let path = path.filter(|path| !finding.message.contains(path.as_str()));
+        let path = path.map_or_else(String::new, |path| format!("{path}: "));
+        self.say(style, word, &format!("{path}{}", finding.message));
+        if let Some(hint) = &finding.hint {
+            self.say(Style::Dim, "  hint: ", hint);
+        }
+    }
+
+    /// An error, on stderr: message, causes, hints. With `--json` it is also the document, unless there was
+    /// one already.
+    pub fn error(&self, error: &anyhow::Error) {
+        self.say(Style::Bad, "error: ", &error.to_string());
+        let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+        for cause in &causes {
+            self.say(Style::Plain, "  because: ", cause);
+        }
+        let mut hints = hints_of(error);
+        for hint in &hints {
+            match hint.strip_prefix("usage: ") {
+                Some(usage) => self.say(Style::Dim, "usage: ", usage),
+                None => self.say(Style::Dim, "hint: ", hint),
+            }
+        }
+        if self.json && !self.document_printed.get() {
+            hints.retain(|hint| !hint.starts_with("usage: "));
+            let kind = kind_of(error);
+            let document = serde_json::json!({
+                "error": {
+                    "kind": word(kind),
+                    "message": error.to_string(),
+                    "causes": causes,
+                    "hints": hints,
+                },
+                "exit_code": kind.exit_code(),
+            });
+            if let Err(error) = self.document(&document) {
+                self.say(Style::Bad, "error: ", &error.to_string());
+            }
+        }
+    }
+
+    /// Progress for work that reports to a monitor: on a terminal only, and not with `--quiet` or `--json`.
+    /// The line goes away when it is dropped.
+    pub fn progress(&self) -> Progress {
+        Progress::new(Arc::clone(&self.talk), !self.json && !self.quiet && io::stderr().is_terminal())
+    }
+
+    /// Asks a question that is answered with yes or no; anything but yes is no. The caller asks only without
+    /// `--force`.
+    ///
+    /// # Errors
+    /// A failure of kind `Refused` when nobody is there to answer.
+    pub fn confirm(&self, question: &str) -> Result<bool> {
+        if self.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            let failure = Failure::new(Kind::Refused, format!("{question} Nobody is here to answer"));
+            return Err(failure.hint("--force answers yes").into());
+        }
+        self.say(Style::Heading, "", &format!("{question} [y/N]"));
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).context("can't read the answer")?;
+        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Ends the output. Call it last: a result that could not be written is a failure.
+    ///
+    /// # Errors
+    /// When stdout could not be written (a full disk); not when its reader went away.
+    pub fn finish(&self) -> Result<()> {
+        self.talk.clear();
+        let mut results = self.results.borrow_mut();
+        if let Results::Open(out) = &mut *results
+            && let Err(error) = out.flush()
+        {
+            *results = Results::of(error);
+        }
+        match std::mem::replace(&mut *results, Results::Closed) {
+            Results::Failed(error) => Err(error).context("can't write the result to stdout"),
+            _ => Ok(()),
+        }
+    }
+
+    fn say(&self, style: Style, word: &str, text: &str) {
+        let indent = " ".repeat(word.len() - word.trim_start().len());
+        let word = format!("{indent}{}", style.paint(word.trim_start(), self.color_talk));
+        let lines: Vec<String> = text.split('\n').map(clean).collect();
+        self.talk.print(&format!("{word}{}", lines.join(&format!("\n{indent}  "))));
+    }
+
+    fn result(&self, text: &str) {
+        self.talk.clear();
+        let mut results = self.results.borrow_mut();
+        if let Results::Open(out) = &mut *results
+            && let Err(error) = out.write_all(text.as_bytes())
+        {
+            *results = Results::of(error);
+        }
+    }
+}
+
+impl Results {
+    fn of(error: io::Error) -> Results {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Results::Closed,
+            _ => Results::Failed(error),
+        }
+    }
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Failed => "failed",
+        Kind::Usage => "usage",
+        Kind::NotFound => "not-found",
+        Kind::Locked => "locked",
+        Kind::Refused => "refused",
+        Kind::Interrupted => "interrupted",
+    }
+}
+
+/// JSON leaves DEL and the C1 controls as they are, and some terminals obey them. They occur in strings only.
+fn json_for_terminals(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\u{7f}'..='\u{9f}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;
