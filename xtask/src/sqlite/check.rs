@@ -1,0 +1,111 @@
+//! Is a copy sound? SQLite's own full check, which since 3.44 asks FTS5, FTS3 and R*Tree for theirs too, so
+//! none of the commands is needed that would have to write. What is merely against a rule of the
+//! application (foreign keys, CHECK, NOT NULL) was like that in the original: it is told apart from damage.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rusqlite::Connection;
+
+use super::open;
+
+/// How many messages of each kind are kept.
+const MESSAGES_MAX: usize = 100;
+
+/// What the check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Damage, in SQLite's words; nothing when the copy is sound. At most 100 messages.
+    pub damage: Vec<String>,
+    /// Rows that break a CHECK, NOT NULL or type rule; no damage. At most 100 messages.
+    pub violations: Vec<String>,
+    /// Rows whose foreign key leads nowhere; no damage.
+    pub foreign_keys: u64,
+    /// What could not be checked, and why (a collation or function of the application's own).
+    pub unchecked: Vec<String>,
+}
+
+impl CheckReport {
+    /// Whether no damage was found.
+    pub fn is_sound(&self) -> bool {
+        self.damage.is_empty()
+    }
+}
+
+/// Checks a private copy, without changing it. Damage is not an error.
+///
+/// # Errors
+/// When the file can't be opened or read for another reason than damage.
+pub fn check(image: &Path) -> Result<CheckReport> {
+    let connection = open::immutable(image)?;
+    let mut report = CheckReport::default();
+    integrity(&connection, &mut report)
+        .and_then(|()| foreign_keys(&connection, &mut report))
+        .with_context(|| format!("can't check {}", image.display()))?;
+    Ok(report)
+}
+
+fn integrity(connection: &Connection, report: &mut CheckReport) -> Result<()> {
+    let attempt = || -> rusqlite::Result<Vec<String>> {
+        let mut statement = connection.prepare(&format!("PRAGMA integrity_check({MESSAGES_MAX})"))?;
+        let lines = statement.query_map([], |row| {
+            // A message can quote a damaged name.
+            Ok(String::from_utf8_lossy(row.get_ref(0)?.as_bytes().unwrap_or_default()).into_owned())
+        })?;
+        lines.collect()
+    };
+    match attempt() {
+        Ok(lines) => {
+            for line in lines.into_iter().filter(|line| line != "ok") {
+                let list = if is_rule(&line) { &mut report.violations } else { &mut report.damage };
+                list.push(line);
+            }
+            Ok(())
+        }
+        Err(error) => file_error(error, "integrity_check", report),
+    }
+}
+
+/// Whether a message of integrity_check speaks of a rule that a row breaks, not of the file's structure
+/// (the texts stand in SQLite's `pragma.c`).
+fn is_rule(message: &str) -> bool {
+    let starts = ["CHECK constraint failed in ", "NULL value in ", "NUMERIC value in ", "TEXT value in "];
+    // `non-INT value in t.a` of a STRICT table; `non-unique entry in index` is damage.
+    starts.iter().any(|start| message.starts_with(start))
+        || (message.starts_with("non-") && message.contains(" value in "))
+}
+
+fn foreign_keys(connection: &Connection, report: &mut CheckReport) -> Result<()> {
+    let attempt = || -> rusqlite::Result<u64> {
+        let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
+        let mut rows = statement.query([])?;
+        let mut count = 0;
+        while rows.next()?.is_some() {
+            count += 1;
+        }
+        Ok(count)
+    };
+    match attempt() {
+        Ok(count) => {
+            report.foreign_keys = count;
+            Ok(())
+        }
+        Err(error) => file_error(error, "foreign_key_check", report),
+    }
+}
+
+/// Files an error of a check: damage, or a schema that needs what only the application has, or a real error.
+fn file_error(error: rusqlite::Error, what: &str, report: &mut CheckReport) -> Result<()> {
+    if open::is_damage(&error) {
+        let message = error.to_string();
+        if !report.damage.contains(&message) {
+            report.damage.push(message);
+        }
+        return Ok(());
+    }
+    if open::code_of(&error) == Some(rusqlite::ErrorCode::Unknown) {
+        report.unchecked.push(format!("{what}: {error}"));
+        return Ok(());
+    }
+    Err(error.into())
+}

@@ -1,0 +1,21 @@
+//! Databases: pin them at one instant, copy their pages, check a copy, state its facts, write it as SQL and
+//! load that again. The only floor that knows rusqlite.
+//!
+//! A live database is only ever opened by `pin`, and only read there. Everything else works on private
+//! copies, which are opened as immutable and therefore neither locked nor changed.
+
+mod catalog;
+pub mod check;
+pub mod dump;
+pub mod facts;
+pub mod header;
+pub mod image;
+mod literal;
+pub mod load;
+mod open;
+pub mod pin;
+mod real;
+mod statement;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,350 @@
+//! All databases of one instant, without changing anything in them.
+//!
+//! A transaction that spans several databases commits in one after the other, so read transactions opened
+//! one by one can see half of it. A writer holds the write lock of every database it wrote until all are
+//! committed. So the write locks are taken first (all but one are enough: such a transaction needs two),
+//! then every read transaction is opened, then the locks are released; nothing was written under them.
+//! No lock is held while waiting for another, but for two milliseconds: all are released and taken again, so
+//! nobody is blocked longer than the opening takes.
+//!
+//! Only SQLite opens the files here: closing any other descriptor of a database would drop every lock that
+//! this process has on it. No connection checkpoints when it closes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use rusqlite::{Connection, OpenFlags};
+
+use super::open;
+use crate::base::clock::Instant;
+use crate::base::file_facts::{self, Identity};
+use crate::base::finding::Finding;
+use crate::base::interrupt;
+use crate::base::safe_path::SafePath;
+
+/// How long a lock that is not free is tried again while others are held: long enough for the last steps
+/// of a commit, short enough to be nobody's trouble.
+const SPIN: Duration = Duration::from_millis(2);
+
+/// A database whose content stands still for this object: an open read transaction. Dropping it ends that
+/// and changes nothing in the project. In rollback-journal mode writers wait as long as it lives.
+pub struct Pinned {
+    path: SafePath,
+    file: PathBuf,
+    connection: Connection,
+    /// Set when SQLite could not read it under a lock, and what the file was then.
+    unlocked: Option<Identity>,
+}
+
+/// A database that could not be pinned.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Its path inside the project.
+    pub path: SafePath,
+    /// Where it is.
+    pub file: PathBuf,
+    /// Why, as SQLite or the system says it.
+    pub reason: String,
+    /// Whether somebody else's lock is the reason, so that it may be readable later.
+    pub locked: bool,
+}
+
+/// What came of it.
+pub struct PinOutcome {
+    /// The databases that stand still now, sorted by path.
+    pub pinned: Vec<Pinned>,
+    /// Those that could not be read.
+    pub unreadable: Vec<Unreadable>,
+    /// What the user should know.
+    pub findings: Vec<Finding>,
+    /// When they were pinned.
+    pub instant: Instant,
+}
+
+impl Pinned {
+    /// Its path inside the project.
+    pub fn path(&self) -> &SafePath {
+        &self.path
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Fails when a database that is read without locks has been written since it was pinned.
+    pub(super) fn still_unchanged(&self) -> Result<()> {
+        match &self.unlocked {
+            Some(before) if identity(&self.file)? != *before || side_file(&self.file, "-wal").exists() => {
+                anyhow::bail!("it was written meanwhile, and its folder does not allow a lock")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Opens a read transaction on every database, all of one instant. Tries for as long as `patience` when
+/// others hold locks. A database that can't be read is no error: it is listed as unreadable.
+///
+/// # Errors
+/// Only when the user interrupts.
+pub fn pin(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<PinOutcome> {
+    let mut sorted = databases.to_vec();
+    sorted.sort();
+    let mut outcome =
+        PinOutcome { pinned: Vec::new(), unreadable: Vec::new(), findings: Vec::new(), instant: Instant(0) };
+    let mut candidates = Vec::new();
+    for (path, file) in sorted {
+        match open_live(&file) {
+            Ok(connection) => {
+                candidates.push(Candidate { path, file, reader: connection, failed: None, unlocked: None });
+            }
+            Err(error) => outcome.unreadable.push(unreadable(path, file, &error)),
+        }
+    }
+    let lockers = Lockers::open(&candidates);
+    let mut pause = Pause::new(patience);
+    loop {
+        interrupt::check()?;
+        let last = pause.is_over();
+        let missing = lockers.take();
+        // With two or more locks missing there is no common instant; another round may find them free.
+        if missing.len() > 1 && !last && !lockers.hopeless() {
+            lockers.release();
+            pause.wait();
+            continue;
+        }
+        let busy = begin_all(&mut candidates);
+        let instant = Instant::now();
+        lockers.release();
+        if busy && !last {
+            candidates.iter_mut().for_each(Candidate::end);
+            pause.wait();
+            continue;
+        }
+        outcome.instant = instant;
+        drop(lockers);
+        for candidate in candidates {
+            candidate.finish(&mut outcome);
+        }
+        // What could not be read does not count: it is not in the backup, and is said on its own.
+        let missing: Vec<&Pinned> = outcome.pinned.iter().filter(|p| missing.contains(&p.file)).collect();
+        if missing.len() > 1 {
+            let names: Vec<String> = missing.iter().map(|p| p.path.to_string()).collect();
+            outcome.findings.push(
+                Finding::problem(
+                    "not-one-instant",
+                    format!(
+                        "the write locks of {} could not be had within {} s, so a transaction that spans them may be in one and not in the other",
+                        names.join(", "),
+                        patience.as_secs_f32()
+                    ),
+                )
+                .hint("run the backup again when nothing writes to them, as a user who may write them"),
+            );
+        }
+        return Ok(outcome);
+    }
+}
+
+/// A database on its way to be pinned.
+struct Candidate {
+    path: SafePath,
+    file: PathBuf,
+    reader: Connection,
+    failed: Option<rusqlite::Error>,
+    unlocked: Option<Identity>,
+}
+
+impl Candidate {
+    /// Opens the read transaction and makes it real: `BEGIN` alone reads nothing.
+    fn begin(&mut self) {
+        self.failed = begin_reading(&self.reader).err();
+        let Some(rusqlite::Error::SqliteFailure(error, _)) = &self.failed else { return };
+        // A WAL database in a folder where no side file can be made. Without a -wal everything is in the
+        // main file, and nobody is in it through SQLite, so it can be read as it is.
+        let refused = [rusqlite::ErrorCode::CannotOpen, rusqlite::ErrorCode::ReadOnly];
+        if refused.contains(&error.code)
+            && !side_file(&self.file, "-wal").exists()
+            && !side_file(&self.file, "-journal").exists()
+            && let Ok(before) = identity(&self.file)
+            && let Ok(reader) = open::immutable(&self.file)
+        {
+            self.reader = reader;
+            self.unlocked = Some(before);
+            self.failed = begin_reading(&self.reader).err();
+        }
+    }
+
+    /// Ends the read transaction, to try again.
+    fn end(&mut self) {
+        // Fails only when no transaction is open, which is what is wanted.
+        let _ = self.reader.execute_batch("ROLLBACK");
+        self.failed = None;
+    }
+
+    fn finish(self, outcome: &mut PinOutcome) {
+        let Candidate { path, file, reader, failed, unlocked } = self;
+        match failed {
+            None => outcome.pinned.push(Pinned { path, file, connection: reader, unlocked }),
+            Some(error) => outcome.unreadable.push(unreadable(path, file, &error)),
+        }
+    }
+}
+
+fn unreadable(path: SafePath, file: PathBuf, error: &rusqlite::Error) -> Unreadable {
+    // A vanished or forbidden file: the system's words say more than SQLite's.
+    let reason = match std::fs::metadata(&file) {
+        Err(system) => system.to_string(),
+        Ok(_) => error.to_string(),
+    };
+    Unreadable { path, file, reason, locked: open::is_busy(error) }
+}
+
+/// Opens the read transactions; true when somebody's lock was in the way of one.
+fn begin_all(candidates: &mut [Candidate]) -> bool {
+    let until = Clock::now() + SPIN;
+    candidates.iter_mut().for_each(Candidate::begin);
+    loop {
+        let busy = |candidate: &&mut Candidate| candidate.failed.as_ref().is_some_and(open::is_busy);
+        let late = Clock::now() >= until;
+        let mut left = candidates.iter_mut().filter(busy).peekable();
+        if left.peek().is_none() || late {
+            return left.peek().is_some();
+        }
+        left.for_each(Candidate::begin);
+        std::thread::sleep(SPIN / 40);
+    }
+}
+
+fn begin_reading(reader: &Connection) -> rusqlite::Result<()> {
+    reader.execute_batch("BEGIN")?;
+    let attempt = || -> rusqlite::Result<()> {
+        let mut statement = reader.prepare("SELECT name, sql FROM sqlite_schema")?;
+        let mut rows = statement.query([])?;
+        rows.next()?;
+        Ok(())
+    };
+    let read = attempt();
+    if read.is_err() {
+        // The error of the read is the one that counts; a failed ROLLBACK means nothing was open.
+        let _ = reader.execute_batch("ROLLBACK");
+    }
+    read
+}
+
+/// Opens a live database to read it: read-write, since only so can the sidecars of WAL mode be shared.
+/// SQLite itself falls back to read-only where the file does not allow more.
+fn open_live(file: &Path) -> rusqlite::Result<Connection> {
+    // An absolute path: one that starts with `file:` would be taken for a URI.
+    let absolute = std::path::absolute(file).map_err(|_| rusqlite::Error::InvalidPath(file.to_path_buf()))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(absolute, flags)?;
+    open::harden(&connection)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    Ok(connection)
+}
+
+/// The connections that hold the write locks while the read transactions open. Two paths of one file
+/// (a link) share one, else we would wait for ourselves.
+struct Lockers {
+    /// One per file, and the paths that lead to it.
+    lockers: Vec<(Option<Connection>, Vec<PathBuf>)>,
+}
+
+impl Lockers {
+    fn open(candidates: &[Candidate]) -> Lockers {
+        let mut groups: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+        for candidate in candidates {
+            // A path that does not resolve is reported when it is read.
+            let real = std::fs::canonicalize(&candidate.file).unwrap_or_else(|_| candidate.file.clone());
+            groups.entry(real).or_default().push(candidate.file.clone());
+        }
+        if groups.len() < 2 {
+            return Lockers { lockers: Vec::new() };
+        }
+        let locker = |real: &PathBuf| {
+            let connection = open_live(real).ok()?; // without one it is among the missing
+            match connection.is_readonly("main") {
+                Ok(false) => Some(connection),
+                _ => None,
+            }
+        };
+        Lockers { lockers: groups.into_iter().map(|(real, files)| (locker(&real), files)).collect() }
+    }
+
+    /// Takes every lock that is free, in sorted order and with hardly any waiting; returns one path of each
+    /// that is not.
+    fn take(&self) -> Vec<PathBuf> {
+        let until = Clock::now() + SPIN;
+        loop {
+            let mut missing = Vec::new();
+            for (locker, files) in &self.lockers {
+                let taken = locker.as_ref().is_some_and(|locker| {
+                    !locker.is_autocommit() || locker.execute_batch("BEGIN IMMEDIATE").is_ok()
+                });
+                if !taken {
+                    missing.extend(files.first().cloned());
+                }
+            }
+            if missing.len() < 2 || Clock::now() >= until {
+                return missing;
+            }
+            std::thread::sleep(SPIN / 40);
+        }
+    }
+
+    /// Whether waiting is pointless: two or more can't be locked by us at all.
+    fn hopeless(&self) -> bool {
+        self.lockers.iter().filter(|(locker, _)| locker.is_none()).count() > 1
+    }
+
+    fn release(&self) {
+        for (locker, _) in &self.lockers {
+            if let Some(locker) = locker
+                && !locker.is_autocommit()
+            {
+                // Nothing was written, so there is nothing that a failure could leave behind; the lock
+                // goes with the connection at the latest.
+                let _ = locker.execute_batch("ROLLBACK");
+            }
+        }
+    }
+}
+
+/// Waiting between rounds: growing from a fraction of a millisecond, with jitter so that two of us, or a
+/// writer with a rhythm of its own, do not meet again and again.
+struct Pause {
+    until: Clock,
+    next: Duration,
+}
+
+impl Pause {
+    fn new(patience: Duration) -> Pause {
+        Pause { until: Clock::now() + patience, next: Duration::from_micros(500) }
+    }
+
+    fn is_over(&self) -> bool {
+        Clock::now() >= self.until
+    }
+
+    fn wait(&mut self) {
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+        let jitter = f64::from(nanos % 1000) / 1000.0; // 0 to 1
+        let left = self.until.saturating_duration_since(Clock::now());
+        std::thread::sleep(self.next.mul_f64(0.5 + jitter).min(left));
+        self.next = (self.next * 3 / 2).min(Duration::from_millis(25));
+    }
+}
+
+/// A file beside the database, by its ending (`-wal`). Asking whether it exists opens nothing.
+fn side_file(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+fn identity(file: &Path) -> Result<Identity> {
+    Ok(file_facts::identity(&std::fs::metadata(file)?))
+}
