@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // until every floor is built
 mod base;
+mod project;
 
 fn main() {
     let _ = base::clock::Instant::now();
