@@ -1,9 +1,10 @@
-//! What is protected: where the project is, how it is configured, and what lies in it. Nothing here
-//! changes anything on disk.
+//! What is protected: where the project is, how it is configured, what lies in it, and its git repository.
+//! Nothing here changes anything in the project.
 
 mod caches;
 pub mod config;
 mod databases;
+pub mod git;
 mod left_out;
 pub mod root;
 pub mod scan;

@@ -1,0 +1,266 @@
+//! The index and the working files as commits: staged and unsaved work that no ref of the project holds.
+//!
+//! Made in the twin with copies of the index. Files whose stat data is as the index remembers are not read
+//! again. A commit's time is that of HEAD, so the same work gives the same commit, and a bundle of an
+//! unchanged project is the same bytes. Databases keep the version that the index has: they are never
+//! opened here.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use super::classify::paths;
+use super::run::{Input, Program, answer, output};
+use super::twin::{Twin, copy};
+use crate::base::finding::Finding;
+use crate::base::safe_path::{SafePath, escape};
+use crate::base::{interrupt, os_name};
+
+/// What became of the work in a working copy.
+#[derive(Default)]
+pub(super) struct Work {
+    /// The commit with the index's tree; HEAD's own when nothing is staged; none before there is anything.
+    pub index: Option<String>,
+    /// The commit with the working files; the same one when nothing differs.
+    pub worktree: Option<String>,
+    /// Whether anything was staged, modified or untracked.
+    pub dirty: bool,
+    /// Objects that only the index knows: both sides of conflicts, also of resolved ones.
+    pub keep: BTreeSet<String>,
+    /// What could not be read.
+    pub findings: Vec<Finding>,
+}
+
+/// The commit that HEAD is at.
+pub(super) struct Head {
+    pub commit: String,
+    pub tree: String,
+    /// Seconds since 1970.
+    pub time: i64,
+}
+
+/// One entry of the index.
+struct Entry<'a> {
+    mode: &'a [u8],
+    id: String,
+    stage: u8,
+    path: &'a [u8],
+    /// Not in the working copy on purpose (sparse checkout).
+    skipped: bool,
+}
+
+pub(super) const NAME: &str = "xtask";
+pub(super) const EMAIL: &str = "xtask@localhost";
+
+/// Commits index and working files of the twin with the git command.
+///
+/// # Errors
+/// When git refuses; the caller can go on without.
+pub(super) fn commit_with_command(
+    twin: &Twin,
+    program: &Program,
+    leave_out: &BTreeSet<Vec<u8>>,
+) -> Result<Work> {
+    let mut work = Work::default();
+    let head = head(twin, program)?;
+    let with_index = |file: &Path, args: &[&str], input: Input<'_>| {
+        let mut command = twin.call(program);
+        command.env("GIT_INDEX_FILE", file).args(args);
+        output(command, input)
+    };
+    let index = twin.dir.join("index");
+    let listed = with_index(&index, &["ls-files", "-z", "-s", "-t"], Input::Nothing)?;
+    let entries: Vec<Entry<'_>> = paths(&listed).map(entry).collect::<Result<_>>()?;
+    let undo = with_index(&index, &["ls-files", "-z", "--resolve-undo"], Input::Nothing)?;
+    for line in paths(&undo) {
+        work.keep.extend(String::from_utf8_lossy(line).split(' ').nth(1).map(str::to_owned));
+    }
+    let conflicted = entries.iter().any(|entry| entry.stage > 0);
+    let index_tree = if conflicted {
+        let mut merged = Vec::new();
+        for entry in &entries {
+            if entry.stage == 0 {
+                merged.extend([entry.mode, b" ", entry.id.as_bytes(), b"\t", entry.path, b"\0"].concat());
+            } else {
+                work.keep.insert(entry.id.clone());
+            }
+        }
+        let flat = twin.dir.join("index.flat");
+        with_index(&flat, &["update-index", "-z", "--index-info"], Input::Bytes(&merged))?;
+        with_index(&flat, &["write-tree", "--missing-ok"], Input::Nothing)?
+    } else {
+        with_index(&index, &["write-tree", "--missing-ok"], Input::Nothing)?
+    };
+
+    let changed = twin.dir.join("index.work");
+    copy(&index, &changed)?;
+    let untracked =
+        with_index(&index, &["ls-files", "-z", "--others", "--exclude-standard"], Input::Nothing)?;
+    let tracked = entries.iter().filter(|e| !e.skipped && e.mode != b"160000").map(|e| e.path);
+    // An untracked path that ends in / is another repository; the scan of the files names it.
+    let others = paths(&untracked).filter(|path| !path.ends_with(b"/"));
+    let candidates = tracked.chain(others).filter(|path| !leave_out.contains(*path));
+    let (mut present, gone) = sort_by_presence(&twin.root, candidates)?;
+    if !gone.is_empty() {
+        let args = ["update-index", "-z", "--force-remove", "--stdin"];
+        with_index(&changed, &args, Input::Bytes(&joined(&gone)))?;
+    }
+    let add = ["update-index", "-z", "--add", "--remove", "--replace", "--stdin"];
+    if let Err(first) = with_index(&changed, &add, Input::Bytes(&joined(&present))) {
+        // One file that can't be read must not keep the others out.
+        let before = present.len();
+        present.retain(|path| {
+            let readable = is_readable(&twin.root, path);
+            if !readable {
+                let finding = Finding::problem(
+                    "git-worktree",
+                    format!("{} can't be read and is not in git's copy of unsaved work", escape(path)),
+                );
+                let safe = SafePath::new(*path).ok();
+                work.findings.push(safe.map_or(finding.clone(), |path| finding.at(&path)));
+            }
+            readable
+        });
+        if present.len() == before {
+            return Err(first);
+        }
+        with_index(&changed, &add, Input::Bytes(&joined(&present)))?;
+    }
+    let worktree_tree = with_index(&changed, &["write-tree", "--missing-ok"], Input::Nothing)?;
+
+    let (index_tree, worktree_tree) = (text(&index_tree), text(&worktree_tree));
+    let commit = |tree: &str, what: &str| -> Result<Option<String>> {
+        match &head {
+            Some(head) if head.tree == tree => return Ok(Some(head.commit.clone())),
+            None if is_empty_tree(tree) => return Ok(None),
+            _ => {}
+        }
+        let date = format!("{} +0000", head.as_ref().map_or(0, |head| head.time));
+        let mut command = twin.call(program);
+        for who in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{who}_NAME"), NAME).env(format!("GIT_{who}_EMAIL"), EMAIL);
+            command.env(format!("GIT_{who}_DATE"), &date);
+        }
+        command.args(["commit-tree", "--no-gpg-sign", "-m", what, tree]);
+        if let Some(head) = &head {
+            command.args(["-p", &head.commit]);
+        }
+        Ok(Some(text(&output(command, Input::Nothing)?)))
+    };
+    work.index = commit(&index_tree, INDEX_MESSAGE)?;
+    work.worktree = commit(&worktree_tree, WORKTREE_MESSAGE)?;
+    let base = head.as_ref().map(|head| head.tree.as_str());
+    let staged = base.map_or(!is_empty_tree(&index_tree), |tree| tree != index_tree);
+    work.dirty = conflicted || staged || index_tree != worktree_tree;
+    Ok(work)
+}
+
+pub(super) const INDEX_MESSAGE: &str = "What was staged when the backup was made";
+pub(super) const WORKTREE_MESSAGE: &str = "The working files when the backup was made";
+
+/// `None` before the first commit.
+fn head(twin: &Twin, program: &Program) -> Result<Option<Head>> {
+    let Some(commit) = twin.commit() else { return Ok(None) };
+    let mut command = twin.call(program);
+    command.args(["log", "-1", "--no-show-signature", "--format=%T %ct", &commit, "--"]);
+    let told = text(&output(command, Input::Nothing).context("the commit of HEAD can't be read")?);
+    let (tree, time) = told.split_once(' ').context("git tells nothing of HEAD")?;
+    Ok(Some(Head { tree: tree.to_owned(), time: time.parse().unwrap_or(0), commit }))
+}
+
+/// `H 100644 <id> 0\t<path>`.
+fn entry(line: &[u8]) -> Result<Entry<'_>> {
+    let tab = line.iter().position(|&b| b == b'\t').context("an entry of the index without a path")?;
+    let words: Vec<&[u8]> = line[..tab].split(|&b| b == b' ').collect();
+    let [tag, mode, id, stage] = words.as_slice() else { bail!("an entry of the index: {}", escape(line)) };
+    Ok(Entry {
+        mode,
+        id: String::from_utf8_lossy(id).into_owned(),
+        stage: stage.first().map_or(0, |b| b.wrapping_sub(b'0')),
+        path: &line[tab + 1..],
+        skipped: matches!(tag, [b'S' | b's']),
+    })
+}
+
+type Sorted<'a> = (Vec<&'a [u8]>, Vec<&'a [u8]>);
+
+/// Which paths are there as files or links, and which are gone. What lies behind a link that took a
+/// folder's place is gone; pipes and sockets are neither.
+fn sort_by_presence<'a>(root: &Path, candidates: impl Iterator<Item = &'a [u8]>) -> Result<Sorted<'a>> {
+    let (mut present, mut gone) = (Vec::new(), Vec::new());
+    let mut real_folders: std::collections::HashMap<&[u8], bool> = std::collections::HashMap::new();
+    for (count, path) in candidates.enumerate() {
+        if count % 4096 == 0 {
+            interrupt::check()?;
+        }
+        let folders = path.iter().enumerate().filter(|&(_, &b)| b == b'/').map(|(at, _)| &path[..at]);
+        let mut reachable = true;
+        for folder in folders {
+            let full = root.join(os_name::to_os(folder)?);
+            reachable &= *real_folders
+                .entry(folder)
+                .or_insert_with(|| fs::symlink_metadata(full).is_ok_and(|meta| meta.is_dir()));
+        }
+        let meta = fs::symlink_metadata(root.join(os_name::to_os(path)?));
+        match meta {
+            Ok(meta) if reachable && (meta.is_file() || meta.is_symlink()) => present.push(path),
+            Ok(meta) if reachable && !meta.is_dir() => {}
+            _ => gone.push(path),
+        }
+    }
+    Ok((present, gone))
+}
+
+fn is_readable(root: &Path, path: &[u8]) -> bool {
+    let Ok(name) = os_name::to_os(path) else { return false };
+    let path = root.join(name);
+    match fs::symlink_metadata(&path) {
+        Ok(meta) if meta.is_file() => fs::File::open(&path).is_ok(),
+        _ => true,
+    }
+}
+
+fn joined(paths: &[&[u8]]) -> Vec<u8> {
+    paths.iter().flat_map(|path| [*path, b"\0".as_slice()]).flatten().copied().collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim().to_owned()
+}
+
+/// The id of the tree without entries, in both object formats.
+fn is_empty_tree(id: &str) -> bool {
+    matches!(
+        id,
+        "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+            | "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321"
+    )
+}
+
+/// Whether anything is staged, modified or untracked, told by git without reading what did not change.
+///
+/// # Errors
+/// When git refuses.
+pub(super) fn is_dirty(twin: &Twin, program: &Program, leave_out: &BTreeSet<Vec<u8>>) -> Result<bool> {
+    let list = output_of(twin, program, &["ls-files", "-z"], Input::Nothing)?;
+    let tracked: Vec<&[u8]> = paths(&list).filter(|path| leave_out.contains(*path)).collect();
+    if !tracked.is_empty() {
+        // In the copy of the index; so git does not look at the databases at all.
+        let args = ["update-index", "-z", "--assume-unchanged", "--stdin"];
+        output_of(twin, program, &args, Input::Bytes(&joined(&tracked)))?;
+    }
+    let args =
+        ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=all"];
+    let mut command = twin.call(program);
+    command.args(args);
+    let told = answer(command, Input::Nothing)?;
+    Ok(!told.ok || paths(&told.out).any(|line| line.get(3..).is_none_or(|path| !leave_out.contains(path))))
+}
+
+fn output_of(twin: &Twin, program: &Program, args: &[&str], input: Input<'_>) -> Result<Vec<u8>> {
+    let mut command = twin.call(program);
+    command.args(args);
+    output(command, input)
+}
