@@ -52,7 +52,8 @@ pub fn place(part: &Part) -> Result<Option<SafePath>> {
 
 /// What an entry is for. Folders count as what they hold; a file that is none of these is frame.
 pub fn part(path: &SafePath, is_folder: bool) -> Part {
-    let below = |folder: &str| path.bytes().strip_prefix(folder.as_bytes()).and_then(|rest| SafePath::new(rest).ok());
+    let below =
+        |folder: &str| path.bytes().strip_prefix(folder.as_bytes()).and_then(|rest| SafePath::new(rest).ok());
     let dump = below(SQL).and_then(|rest| match rest.bytes().strip_suffix(SQL_END) {
         Some(stem) if !is_folder => SafePath::new(stem).ok(),
         _ => None,
@@ -74,7 +75,8 @@ mod tests {
     #[test]
     fn every_part_has_one_place_and_comes_back() {
         let path = SafePath::new("memory/index.db").unwrap();
-        let parts = [Part::File, Part::Image, Part::Dump, Part::Raw, Part::Git].map(|part| part(path.clone()));
+        let parts =
+            [Part::File, Part::Image, Part::Dump, Part::Raw, Part::Git].map(|part| part(path.clone()));
         for part in parts {
             let place = place(&part).unwrap().unwrap();
             assert_eq!(super::part(&place, false), part);

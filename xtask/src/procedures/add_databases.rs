@@ -12,12 +12,12 @@ use crate::archive::layout::{self, Part};
 use crate::archive::manifest::{Database, Form};
 use crate::archive::writer::{CHUNK, Writer};
 use crate::base::clock::Instant;
+use crate::base::facts::DatabaseFacts;
 use crate::base::file_facts::{self, Attributes};
 use crate::base::finding::Finding;
+use crate::base::interrupt;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
-use crate::base::facts::DatabaseFacts;
-use crate::base::interrupt;
 use crate::sqlite::check::{self, CheckReport};
 use crate::sqlite::dump::{self, DumpSink};
 use crate::sqlite::{facts, pin};
@@ -102,7 +102,11 @@ pub fn copy(root: &Path, paths: &[SafePath], scratch: &Path, monitor: &dyn Monit
                 findings.push(not_opened(&path, &reason, locked));
                 sources.push((path, Source::Raw(raw)));
             }
-            Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound) => {
+            Err(error)
+                if error
+                    .downcast_ref::<std::io::Error>()
+                    .is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound) =>
+            {
                 findings.push(gone(&path, &std::io::Error::from(std::io::ErrorKind::NotFound)));
             }
             Err(error) => return Err(error),
@@ -124,14 +128,19 @@ fn is_ours(error: &anyhow::Error) -> bool {
 }
 
 fn gone(path: &SafePath, error: &std::io::Error) -> Finding {
-    Finding::problem("database-vanished", format!("the database was there when the backup began and is not any more: {error}"))
-        .at(path)
-        .hint("run backup again; if it is gone for good, restore it from an earlier backup")
+    Finding::problem(
+        "database-vanished",
+        format!("the database was there when the backup began and is not any more: {error}"),
+    )
+    .at(path)
+    .hint("run backup again; if it is gone for good, restore it from an earlier backup")
 }
 
 fn not_opened(path: &SafePath, reason: &str, locked: bool) -> Finding {
     let message = if locked {
-        format!("the database stayed locked, so only the bytes of its files are saved, and they may be torn: {reason}")
+        format!(
+            "the database stayed locked, so only the bytes of its files are saved, and they may be torn: {reason}"
+        )
     } else {
         format!("SQLite can't open the database, so only the bytes of its files are saved: {reason}")
     };
@@ -140,7 +149,9 @@ fn not_opened(path: &SafePath, reason: &str, locked: bool) -> Finding {
     } else {
         "bring it back from an earlier backup: cargo xtask list"
     };
-    Finding::problem(if locked { "database-locked" } else { "database-unreadable" }, message).at(path).hint(hint)
+    Finding::problem(if locked { "database-locked" } else { "database-unreadable" }, message)
+        .at(path)
+        .hint(hint)
 }
 
 /// The bytes of a database and what lies beside it.
@@ -212,7 +223,8 @@ impl Copied {
             };
             match (&copy.source, examined) {
                 (Source::Image(image), Some(examined)) => {
-                    let place = layout::place(&Part::Image(copy.path.clone()))?.context("an image has a place")?;
+                    let place =
+                        layout::place(&Part::Image(copy.path.clone()))?.context("an image has a place")?;
                     folders.above(writer, &place)?;
                     let head = meta(place, &copy.attributes);
                     let (bytes, digest) = stream(writer, head, image, LEVEL, CHUNK, monitor)?;
@@ -233,7 +245,8 @@ impl Copied {
                 (Source::Raw(files), _) => {
                     line.form = Form::Raw;
                     for (path, file) in files {
-                        let place = layout::place(&Part::Raw(path.clone()))?.context("raw bytes have a place")?;
+                        let place =
+                            layout::place(&Part::Raw(path.clone()))?.context("raw bytes have a place")?;
                         folders.above(writer, &place)?;
                         let head = meta(place, &copy.attributes);
                         line.bytes += stream(writer, head, file, LEVEL, CHUNK, monitor)?.0;
@@ -273,8 +286,11 @@ fn judge(path: &SafePath, examined: &Examined) -> Vec<Finding> {
     if examined.report.foreign_keys > 0 {
         let n = examined.report.foreign_keys;
         findings.push(
-            Finding::advice("foreign-keys", format!("{n} rows refer to rows that are not there; they are saved as they are"))
-                .at(path),
+            Finding::advice(
+                "foreign-keys",
+                format!("{n} rows refer to rows that are not there; they are saved as they are"),
+            )
+            .at(path),
         );
     }
     findings
@@ -292,7 +308,8 @@ fn add_dump(
     let mut attributes = copy.attributes;
     attributes.mode = 0o600;
     writer.begin(meta(place, &attributes), LEVEL)?;
-    let mut cutter = Cutter { writer, monitor, chunk: Vec::with_capacity(2 * CHUNK), row_start: 0, broken: None };
+    let mut cutter =
+        Cutter { writer, monitor, chunk: Vec::with_capacity(2 * CHUNK), row_start: 0, broken: None };
     let dumped = dump::dump(image, &mut cutter);
     if let Some(error) = cutter.broken.take() {
         return Err(error);
@@ -306,7 +323,11 @@ fn add_dump(
             interrupt::check()?;
             writer.abort()?;
             let message = format!("no SQL dump of the database could be made: {error:#}");
-            Ok(Some(Finding::problem("dump-failed", message).at(&copy.path).hint("its page image is in the backup")))
+            Ok(Some(
+                Finding::problem("dump-failed", message)
+                    .at(&copy.path)
+                    .hint("its page image is in the backup"),
+            ))
         }
     }
 }

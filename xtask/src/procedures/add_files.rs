@@ -44,7 +44,12 @@ enum Read1 {
 ///
 /// # Errors
 /// When writing the archive fails. A file that can't be read is a finding.
-pub fn add_files(writer: &mut Writer, root: &Path, entries: &[Entry], monitor: &dyn Monitor) -> Result<Added> {
+pub fn add_files(
+    writer: &mut Writer,
+    root: &Path,
+    entries: &[Entry],
+    monitor: &dyn Monitor,
+) -> Result<Added> {
     let mut added = Added::default();
     let mut buffer = Vec::new();
     for entry in entries {
@@ -90,16 +95,21 @@ pub fn meta(path: SafePath, facts: &Attributes) -> Meta {
 }
 
 fn changing(path: &SafePath) -> Finding {
-    Finding::problem("file-changed", format!("it changed each of the {TRIES} times it was read and is kept as it was last"))
-        .at(path)
-        .hint("stop what writes it and run backup again, or leave it out with `exclude`")
+    Finding::problem(
+        "file-changed",
+        format!("it changed each of the {TRIES} times it was read and is kept as it was last"),
+    )
+    .at(path)
+    .hint("stop what writes it and run backup again, or leave it out with `exclude`")
 }
 
 fn unreadable(path: &SafePath, error: &io::Error) -> Finding {
     match error.kind() {
-        io::ErrorKind::NotFound => Finding::problem("file-vanished", "it was there when the backup began and is gone")
-            .at(path)
-            .hint("if it was moved, run backup again"),
+        io::ErrorKind::NotFound => {
+            Finding::problem("file-vanished", "it was there when the backup began and is gone")
+                .at(path)
+                .hint("if it was moved, run backup again")
+        }
         _ => Finding::problem("file-unreadable", format!("it can't be read: {error}"))
             .at(path)
             .hint("make it readable for the user who runs the backup, or leave it out with `exclude`"),
@@ -122,7 +132,8 @@ fn add_file(writer: &mut Writer, path: &Path, place: &SafePath, buffer: &mut Vec
             if let Err(error) = (&mut file).take(SMALL_MAX as u64).read_to_end(buffer) {
                 return Ok(Read1::Gone(error));
             }
-            let changed = look(&file).map_or(true, |(after, _)| after != before) || buffer.len() as u64 != before.size;
+            let changed =
+                look(&file).map_or(true, |(after, _)| after != before) || buffer.len() as u64 != before.size;
             if !changed || last {
                 writer.small(meta(place.clone(), &facts), buffer)?;
             }

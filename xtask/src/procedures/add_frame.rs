@@ -12,9 +12,9 @@ use crate::archive::header::Meta;
 use crate::archive::layout::RECIPE_NAME;
 use crate::archive::writer::{SMALL_MAX, Writer};
 use crate::base::digest::Digest;
+use crate::base::interrupt;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
-use crate::base::interrupt;
 
 /// How to recover with tar, sha256sum, sqlite3 and git alone; a test runs the commands in it.
 const RECIPE: &str = include_str!("RESTORE.md");

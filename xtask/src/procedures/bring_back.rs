@@ -58,7 +58,8 @@ pub struct Brought {
 impl Wish<'_> {
     /// Whether an entry is wanted, and where it goes: below the tree, or aside for git and dumps.
     pub fn wants(&self, part: &Part, is_folder: bool) -> bool {
-        let chosen = |path: &SafePath| self.only.is_empty() || self.only.iter().any(|p| p.covers(path, is_folder));
+        let chosen =
+            |path: &SafePath| self.only.is_empty() || self.only.iter().any(|p| p.covers(path, is_folder));
         match part {
             Part::File(path) | Part::Raw(path) => chosen(path),
             Part::Image(path) => chosen(path) && !self.from_dumps,
@@ -98,19 +99,24 @@ fn prepare(target: &Path) -> Result<bool> {
             for entry in entries {
                 let name = entry?.file_name();
                 if name != STAGING {
-                    let message = format!("the folder {} is not empty: it holds {}", target.display(), name.display());
-                    return Err(Failure::new(Kind::Refused, message).hint("name a new or an empty folder").into());
+                    let message =
+                        format!("the folder {} is not empty: it holds {}", target.display(), name.display());
+                    return Err(Failure::new(Kind::Refused, message)
+                        .hint("name a new or an empty folder")
+                        .into());
                 }
             }
             let staging = target.join(STAGING);
             if staging.exists() {
                 // What a killed restore left; nothing else makes such a folder in an otherwise empty one.
-                fs::remove_dir_all(&staging).with_context(|| format!("can't remove {}", staging.display()))?;
+                fs::remove_dir_all(&staging)
+                    .with_context(|| format!("can't remove {}", staging.display()))?;
             }
             true
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            fs::create_dir_all(target).with_context(|| format!("can't make the folder {}", target.display()))?;
+            fs::create_dir_all(target)
+                .with_context(|| format!("can't make the folder {}", target.display()))?;
             false
         }
         Err(error) => {
@@ -178,7 +184,8 @@ fn fill(
     if wish.only.is_empty() {
         if let Some(facts) = &manifest.git {
             monitor.step("restoring git", None);
-            let put = git::put_back(&git_folder, facts, &tree, wish.with_code).context("can't restore git")?;
+            let put =
+                git::put_back(&git_folder, facts, &tree, wish.with_code).context("can't restore git")?;
             brought.findings.extend(put.findings);
             brought.not_applied = put.not_applied;
             brought.git = true;
@@ -205,7 +212,8 @@ fn size(entry: &Entry) -> u64 {
 /// `files/` never holds anything of git; an archive in which it does wants to run code.
 fn refuse_git_files(archive: &Archive) -> Result<()> {
     for entry in &archive.index().entries {
-        let (Part::File(path) | Part::Image(path) | Part::Raw(path)) = layout::part(&entry.meta.path, false) else {
+        let (Part::File(path) | Part::Image(path) | Part::Raw(path)) = layout::part(&entry.meta.path, false)
+        else {
             continue;
         };
         let of_git = |part: &[u8]| {
@@ -215,7 +223,9 @@ fn refuse_git_files(archive: &Archive) -> Result<()> {
         };
         if path.parts().any(of_git) || path.parts().next() == Some(STAGING.as_bytes()) {
             let message = format!("the archive {} holds {path} among the files", archive.path().display());
-            return Err(Failure::new(Kind::Refused, message).hint("no backup of this tool does; don't use it").into());
+            return Err(Failure::new(Kind::Refused, message)
+                .hint("no backup of this tool does; don't use it")
+                .into());
         }
     }
     Ok(())
@@ -234,15 +244,27 @@ fn anything_there(tree: &Path, wish: &Wish<'_>, manifest: &Manifest) -> Result<(
 /// already tells of comes back as it was, as a problem.
 fn check_image(database: &Database, path: &Path) -> Result<Option<Finding>> {
     if database.form == Form::Raw {
-        let finding = Finding::problem("database-unreadable", "SQLite could not open it; its files are back as they were");
-        return Ok(Some(finding.at(&database.path).hint("bring it back from an earlier backup: cargo xtask list")));
+        let finding = Finding::problem(
+            "database-unreadable",
+            "SQLite could not open it; its files are back as they were",
+        );
+        return Ok(Some(
+            finding.at(&database.path).hint("bring it back from an earlier backup: cargo xtask list"),
+        ));
     }
     let (digest, _) = Digest::of_reader(&mut BufReader::with_capacity(1 << 20, fs::File::open(path)?))?;
-    anyhow::ensure!(Some(digest) == database.image, "the image of {} is not the one in the manifest", database.path);
+    anyhow::ensure!(
+        Some(digest) == database.image,
+        "the image of {} is not the one in the manifest",
+        database.path
+    );
     let report = check::check(path)?;
     if !database.damage.is_empty() {
-        let finding = Finding::problem("database-damaged", "it was damaged when it was saved and is back as it was");
-        return Ok(Some(finding.at(&database.path).hint("bring it back from an earlier backup: cargo xtask list")));
+        let finding =
+            Finding::problem("database-damaged", "it was damaged when it was saved and is back as it was");
+        return Ok(Some(
+            finding.at(&database.path).hint("bring it back from an earlier backup: cargo xtask list"),
+        ));
     }
     if let Some(damage) = report.damage.first() {
         anyhow::bail!("the restored database {} is damaged: {damage}", database.path);
@@ -265,7 +287,11 @@ fn same_content(database: &Database, path: &Path) -> Result<()> {
             table.rows
         );
     }
-    anyhow::ensure!(now.logical == saved.logical, "the restored database {} does not hold the saved values", database.path);
+    anyhow::ensure!(
+        now.logical == saved.logical,
+        "the restored database {} does not hold the saved values",
+        database.path
+    );
     Ok(())
 }
 
@@ -294,7 +320,8 @@ fn settle(target: &Path, staging: &Path, tree: &Path) -> Result<()> {
             let entry = entry?;
             let to = target.join(entry.file_name());
             anyhow::ensure!(!crate::base::links::exists(&to)?, "{} appeared meanwhile", to.display());
-            fs::rename(entry.path(), &to).with_context(|| format!("can't move {} to its place", to.display()))?;
+            fs::rename(entry.path(), &to)
+                .with_context(|| format!("can't move {} to its place", to.display()))?;
             moved.push(to);
         }
         Ok(())

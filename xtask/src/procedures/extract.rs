@@ -75,7 +75,8 @@ impl Extracted {
     pub fn finish_folders(&self, from: &Path, to: &Path) -> Result<()> {
         for (path, meta) in self.folders.iter().rev() {
             let path = path.strip_prefix(from).map_or_else(|_| path.clone(), |rest| to.join(rest));
-            finish_folder(&path, meta).with_context(|| format!("can't finish the folder {}", path.display()))?;
+            finish_folder(&path, meta)
+                .with_context(|| format!("can't finish the folder {}", path.display()))?;
         }
         Ok(())
     }
@@ -100,7 +101,8 @@ impl Sink for Files<'_, '_> {
         let path = path.below(root)?;
         match &entry.kind {
             Kind::Folder => {
-                file_facts::create_private_dir(&path).with_context(|| format!("can't make {}", path.display()))?;
+                file_facts::create_private_dir(&path)
+                    .with_context(|| format!("can't make {}", path.display()))?;
                 self.extracted.folders.push((path, entry.meta.clone()));
             }
             Kind::Link { target } => {
@@ -109,8 +111,8 @@ impl Sink for Files<'_, '_> {
             }
             Kind::File { .. } => {
                 make_parent(&path)?;
-                let file =
-                    file_facts::create_private_file(&path).with_context(|| format!("can't write {}", path.display()))?;
+                let file = file_facts::create_private_file(&path)
+                    .with_context(|| format!("can't write {}", path.display()))?;
                 self.current = Some((path, BufWriter::with_capacity(256 << 10, file)));
             }
         }

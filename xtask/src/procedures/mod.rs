@@ -1,10 +1,10 @@
 //! What several verbs share: take a backup, prove an archive, bring a project back into an empty folder.
 //! Here the floors below meet; they do not know each other. Nothing here prints.
 
+pub mod add_databases;
 pub mod add_files;
 pub mod add_frame;
 pub mod add_git;
-pub mod add_databases;
 pub mod bring_back;
 pub mod extract;
 pub mod place;

@@ -62,15 +62,26 @@ pub fn open(path: &Path) -> Result<(Archive, Manifest)> {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn prove(path: &Path, level: Level, expected: Option<Digest>, scratch: &Path, monitor: &dyn Monitor) -> Result<Manifest> {
+pub fn prove(
+    path: &Path,
+    level: Level,
+    expected: Option<Digest>,
+    scratch: &Path,
+    monitor: &dyn Monitor,
+) -> Result<Manifest> {
     let (archive, manifest) = open(path)?;
     if level >= Level::Archive {
         let digest = audit::audit(&archive, monitor)?;
         if let Some(expected) = expected {
-            ensure!(digest == expected, "the archive {} is not the one its .sha256 file tells of", path.display());
+            ensure!(
+                digest == expected,
+                "the archive {} is not the one its .sha256 file tells of",
+                path.display()
+            );
         }
-        compare_manifest(&archive, &manifest)
-            .with_context(|| format!("the archive {} and its manifest do not fit together", path.display()))?;
+        compare_manifest(&archive, &manifest).with_context(|| {
+            format!("the archive {} and its manifest do not fit together", path.display())
+        })?;
     }
     if level >= Level::Content {
         let folder = scratch.join("content");
@@ -90,8 +101,11 @@ fn compare_manifest(archive: &Archive, manifest: &Manifest) -> Result<()> {
     let mut expected = std::collections::BTreeSet::new();
     for database in &manifest.databases {
         if database.form == Form::Image {
-            let place = layout::place(&Part::Image(database.path.clone()))?.context("an image has a place")?;
-            let entry = archive.entry(&place).with_context(|| format!("the image of {} is missing", database.path))?;
+            let place =
+                layout::place(&Part::Image(database.path.clone()))?.context("an image has a place")?;
+            let entry = archive
+                .entry(&place)
+                .with_context(|| format!("the image of {} is missing", database.path))?;
             ensure!(entry.digest == database.image, "the image of {} is another one", database.path);
             expected.insert(place);
         }
@@ -164,7 +178,12 @@ fn prove_content(archive: &Archive, manifest: &Manifest, folder: &Path, monitor:
     Ok(())
 }
 
-fn prove_restore(archive: &Archive, manifest: &Manifest, scratch: &Path, monitor: &dyn Monitor) -> Result<()> {
+fn prove_restore(
+    archive: &Archive,
+    manifest: &Manifest,
+    scratch: &Path,
+    monitor: &dyn Monitor,
+) -> Result<()> {
     let target = scratch.join("project");
     let wish = Wish { only: &[], from_dumps: false, with_code: false };
     bring_back::bring_back(archive, manifest, &target, &wish, monitor)?;

@@ -1,0 +1,165 @@
+//! `backup`: protects the project as it is now.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::base::clock::Instant;
+use crate::base::failure::kind_of;
+use crate::base::finding::Finding;
+use crate::base::kind::BackupKind;
+use crate::flags;
+use crate::procedures::place::Place;
+use crate::procedures::take::{self, Request, Taken};
+use crate::ui::{self, Ui};
+
+use super::{EXIT_WITH_PROBLEMS, Outcome};
+
+/// A line of the history.
+#[derive(Serialize)]
+struct Run<'a> {
+    at: Instant,
+    command: &'a str,
+    exit: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    id: String,
+    archive: String,
+    sha256: String,
+    bytes: u64,
+    seconds: f64,
+    store: String,
+    findings: &'a [Finding],
+    manifest: &'a crate::archive::manifest::Manifest,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When no backup was made.
+pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
+    let project = place.project()?;
+    let (store, lock) = place.open_to_write(&project, options.adopt, "backup")?;
+    let kind = match options.kind {
+        flags::BackupKind::Manual => BackupKind::Manual,
+        flags::BackupKind::Scheduled => BackupKind::Scheduled,
+        flags::BackupKind::Guard => BackupKind::Guard,
+    };
+    let request = Request {
+        kind,
+        label: options.label.map(|label| label.as_str().to_owned()),
+        pin: options.pin,
+        dumps: !options.no_sql && project.config.sql_dump,
+    };
+    let began = std::time::Instant::now();
+    let progress = ui.progress();
+    let taken = take::take(&project, &store, &lock, request, &progress);
+    drop(progress);
+    let mut line = Run {
+        at: Instant::now(),
+        command: "backup",
+        exit: 0,
+        id: None,
+        seconds: 0.0,
+        bytes: None,
+        error: None,
+    };
+    let mut taken = match taken {
+        Ok(taken) => taken,
+        Err(error) => {
+            line.exit = kind_of(&error).exit_code();
+            line.error = Some(format!("{error:#}"));
+            line.seconds = seconds(began.elapsed());
+            // The error itself is what the user must see; a full disk refuses this line, too.
+            let _ = store.append_history(&line);
+            return Err(error);
+        }
+    };
+    if Outcome::of(&taken.findings) == Outcome::WithProblems {
+        line.exit = EXIT_WITH_PROBLEMS;
+    }
+    line.id = Some(taken.manifest.id.to_string());
+    line.bytes = Some(taken.summary.archive_bytes);
+    line.seconds = seconds(taken.took);
+    if let Err(error) = store.append_history(&line) {
+        taken.findings.push(Finding::advice(
+            "history-file",
+            format!("this run is not in the store's history: {error:#}"),
+        ));
+    }
+    report(ui, &taken);
+    ui.document(&Document {
+        id: taken.manifest.id.to_string(),
+        archive: taken.archive.display().to_string(),
+        sha256: taken.summary.archive_sha256.to_string(),
+        bytes: taken.summary.archive_bytes,
+        seconds: seconds(taken.took),
+        store: store.root().display().to_string(),
+        findings: &taken.findings,
+        manifest: &taken.manifest,
+    })?;
+    Ok(Outcome::of(&taken.findings))
+}
+
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+fn report(ui: &Ui, taken: &Taken) {
+    let manifest = &taken.manifest;
+    for finding in &taken.findings {
+        ui.finding(finding);
+    }
+    ui.line(format!(
+        "backup {}: {} in {}, verified",
+        manifest.id,
+        ui::size(taken.summary.archive_bytes),
+        ui::duration(taken.took)
+    ));
+    let rows = taken.summary.rows;
+    ui.line(format!(
+        "  {} ({}), {} ({}), {}",
+        ui::counted(taken.summary.databases, "database", "databases"),
+        ui::counted(rows, "row", "rows"),
+        ui::counted(manifest.files.files, "file", "files"),
+        ui::size(manifest.files.bytes),
+        match &manifest.git {
+            None => "no git".to_owned(),
+            Some(git) => match (&git.commit, &git.branch) {
+                (None, _) => "no commit yet".to_owned(),
+                (Some(commit), branch) => format!(
+                    "history at {}{}{}",
+                    commit.get(..10).unwrap_or(commit),
+                    branch.as_ref().map_or_else(String::new, |branch| format!(" ({branch})")),
+                    if git.dirty { " with uncommitted work" } else { "" }
+                ),
+            },
+        }
+    ));
+    if !manifest.left_out.is_empty() {
+        ui.line(format!("  left out: {}", left_out(manifest)));
+    }
+    ui.line(format!("  {}", taken.archive.display()));
+    if Outcome::of(&taken.findings) == Outcome::WithProblems {
+        ui.note("not everything is protected: see the problems above");
+    }
+}
+
+fn left_out(manifest: &crate::archive::manifest::Manifest) -> String {
+    let mut words: Vec<&str> = manifest.left_out.iter().map(|item| item.reason.as_str()).collect();
+    words.sort_unstable();
+    let counts =
+        words.chunk_by(|a, b| a == b).filter_map(|run| Some(format!("{} {}", run.len(), run.first()?)));
+    format!("{} (cargo xtask show {})", counts.collect::<Vec<_>>().join(", "), manifest.id)
+}

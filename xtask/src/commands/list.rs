@@ -1,0 +1,124 @@
+//! `list`: what is in the store.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::base::clock::Instant;
+use crate::base::finding::Finding;
+use crate::procedures::place::Place;
+use crate::store::Store;
+use crate::store::catalog::StoreEntry;
+use crate::store::summary::Summary;
+use crate::ui::{self, Cell, Style, Table, Ui};
+
+use super::{Outcome, summaries};
+
+/// A backup for `--json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    id: String,
+    archive: String,
+    bytes: u64,
+    kind: String,
+    pinned: bool,
+    safety: bool,
+    verified: Option<Instant>,
+    damage: &'a [String],
+    summary: Option<&'a Summary>,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    store: String,
+    backups: Vec<Line<'a>>,
+    findings: &'a [Finding],
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When there is no store, or it can't be read.
+pub fn run(ui: &Ui, place: &Place) -> Result<Outcome> {
+    let (store, mut findings) = place.open()?;
+    let listing = store.list()?;
+    let summaries: Vec<_> = listing.entries.iter().map(|entry| summaries::of(&store, entry)).collect();
+    for (entry, summary) in listing.entries.iter().zip(&summaries) {
+        if let Err(error) = summary {
+            let message = format!("backup {} can't be read: {error:#}", entry.id);
+            findings.push(
+                Finding::problem("damaged", message)
+                    .hint(format!("cargo xtask verify {} tells more", entry.id)),
+            );
+        }
+    }
+    for stray in &listing.strays {
+        findings.push(Finding::advice("stray", format!("{} is no part of the store", stray.display())));
+    }
+    table(ui, &store, &listing.entries, &summaries);
+    for finding in &findings {
+        ui.finding(finding);
+    }
+    ui.document(&Document {
+        store: store.root().display().to_string(),
+        backups: listing.entries.iter().zip(&summaries).map(|(e, s)| json(e, s.as_ref().ok())).collect(),
+        findings: &findings,
+    })?;
+    Ok(Outcome::of(&findings))
+}
+
+fn json<'a>(entry: &'a StoreEntry, summary: Option<&'a Summary>) -> Line<'a> {
+    Line {
+        id: entry.id.to_string(),
+        archive: entry.archive.display().to_string(),
+        bytes: entry.size,
+        kind: summary.map_or_else(|| entry.kind().to_string(), |summary| summary.kind.to_string()),
+        pinned: entry.state.pinned,
+        safety: entry.safety,
+        verified: entry.state.last_good().map(|check| check.at),
+        damage: &entry.state.damage,
+        summary,
+    }
+}
+
+fn table(ui: &Ui, store: &Store, entries: &[StoreEntry], summaries: &[Result<Summary>]) {
+    if entries.is_empty() {
+        ui.line(format!("no backup in {} yet: cargo xtask backup makes one", store.root().display()));
+        return;
+    }
+    let now = Instant::now();
+    let mut table =
+        Table::new(&["backup", "local time", "age", "size", "kind", "commit", "rows", "verified", ""]);
+    for (entry, summary) in entries.iter().zip(summaries) {
+        let moment = entry.id.moment();
+        let summary = summary.as_ref().ok();
+        let commit = summary.and_then(|s| s.commit.as_deref()).map_or("-", |c| c.get(..10).unwrap_or(c));
+        let dirty = if summary.is_some_and(|s| s.dirty) { "+" } else { "" };
+        let mut notes = Vec::new();
+        notes.extend(summary.and_then(|s| s.label.clone()));
+        notes.extend(entry.state.pinned.then(|| "pinned".to_owned()));
+        let problems = summary.map_or(0, |s| s.problems);
+        notes.extend((problems > 0).then(|| ui::counted(problems, "problem", "problems")));
+        let bad = entry.is_damaged() || summary.is_none();
+        notes.extend(bad.then(|| "DAMAGED".to_owned()));
+        let verified = entry.state.last_good().map_or_else(|| "never".to_owned(), |check| check.at.ago(now));
+        let notes = Cell::new(notes.join(", "));
+        table.row([
+            Cell::new(entry.id.to_string()),
+            Cell::new(moment.local()),
+            Cell::new(moment.ago(now)),
+            Cell::number(ui::size(entry.size)),
+            Cell::new(summary.map_or_else(|| entry.kind().to_string(), |s| s.kind.to_string())),
+            Cell::new(format!("{commit}{dirty}")),
+            Cell::number(summary.map_or_else(|| "?".to_owned(), |s| ui::count(s.rows))),
+            Cell::new(verified),
+            if bad { notes.styled(Style::Bad) } else { notes },
+        ]);
+    }
+    ui.table(&table);
+    ui.note(format!(
+        "{} in {}",
+        ui::counted(entries.len() as u64, "backup", "backups"),
+        store.root().display()
+    ));
+}

@@ -1,0 +1,186 @@
+//! `restore BACKUP --to DIR`: brings a project, or parts of it, back into an empty folder.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::archive::header::Kind as EntryKind;
+use crate::archive::layout::{self, Part};
+use crate::archive::manifest::Manifest;
+use crate::archive::reader::Archive;
+use crate::base::clock::Instant;
+use crate::base::failure::ResultExt;
+use crate::base::finding::Finding;
+use crate::base::pattern::Pattern;
+use crate::flags::{Restore, Target};
+use crate::procedures::bring_back::{self, Brought, Wish};
+use crate::procedures::place::Place;
+use crate::procedures::prove::{self, Level};
+use crate::store::catalog::StoreEntry;
+use crate::store::select;
+use crate::ui::{self, Ui};
+
+use super::Outcome;
+
+/// What `--json` prints.
+#[derive(Serialize, Default)]
+struct Document {
+    id: String,
+    target: Option<String>,
+    dry_run: bool,
+    files: u64,
+    bytes: u64,
+    links: u64,
+    databases: Vec<String>,
+    git: bool,
+    not_applied: Vec<String>,
+    findings: Vec<Finding>,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When there is no such backup, it is damaged, or the target can't be used; nothing was left behind then.
+pub fn run(ui: &Ui, place: &Place, options: &Restore) -> Result<Outcome> {
+    let (store, mut findings) = place.open()?;
+    let listing = store.list()?;
+    let entry = select::resolve(&listing.entries, &options.backup, Instant::now())?;
+    let (archive, manifest) = prove::open(&entry.archive).hint("choose another backup: cargo xtask list")?;
+    let only = options.only.iter().map(|path| Pattern::from_top(path.bytes())).collect::<Result<Vec<_>>>()?;
+    let wish = Wish { only: &only, from_dumps: options.sql_only, with_code: options.with_code };
+    match &options.target {
+        Target::Nowhere => verify_only(ui, entry, findings),
+        Target::Folder(target) if options.dry_run => {
+            dry_run(ui, &archive, &manifest, target, &wish, findings)
+        }
+        Target::Folder(target) => {
+            let progress = ui.progress();
+            let brought = bring_back::bring_back(&archive, &manifest, target, &wish, &progress)
+                .with_context(|| {
+                    format!("backup {} was not restored, and nothing was left behind", entry.id)
+                })?;
+            drop(progress);
+            findings.extend(brought.findings.iter().cloned());
+            report(ui, &manifest, target, &brought, &findings);
+            ui.document(&Document {
+                id: entry.id.to_string(),
+                target: Some(target.display().to_string()),
+                files: brought.written.files,
+                bytes: brought.written.bytes,
+                links: brought.written.links,
+                databases: brought.databases.iter().map(ToString::to_string).collect(),
+                git: brought.git,
+                not_applied: brought.not_applied.clone(),
+                findings: findings.clone(),
+                dry_run: false,
+            })?;
+            Ok(Outcome::of(&findings))
+        }
+    }
+}
+
+fn report(ui: &Ui, manifest: &Manifest, target: &Path, brought: &Brought, findings: &[Finding]) {
+    for finding in findings {
+        ui.finding(finding);
+    }
+    ui.line(format!(
+        "restored backup {} into {}: {} ({}), {}, {}",
+        manifest.id,
+        target.display(),
+        ui::counted(brought.written.files, "file", "files"),
+        ui::size(brought.written.bytes),
+        ui::counted(brought.databases.len() as u64, "database", "databases"),
+        if brought.git { "with its history" } else { "without history" }
+    ));
+    for path in &brought.databases {
+        let facts =
+            manifest.databases.iter().find(|database| database.path == *path).and_then(|d| d.facts.as_ref());
+        if let Some(facts) = facts {
+            ui.line(format!(
+                "  {path}: {}, checked against the manifest",
+                ui::counted(facts.rows(), "row", "rows")
+            ));
+        }
+    }
+    if !brought.not_applied.is_empty() {
+        ui.note(format!(
+            "not applied, because it can run programs: {} (look at it in the archive's backup/git/, or restore --with-code)",
+            brought.not_applied.join(", ")
+        ));
+    }
+}
+
+fn verify_only(ui: &Ui, entry: &StoreEntry, findings: Vec<Finding>) -> Result<Outcome> {
+    let scratch = tempfile::Builder::new().prefix("xtask-verify-").tempdir()?;
+    let progress = ui.progress();
+    prove::prove(&entry.archive, Level::Content, None, scratch.path(), &progress)
+        .with_context(|| format!("backup {} is damaged", entry.id))
+        .hint("choose another backup: cargo xtask list")?;
+    drop(progress);
+    for finding in &findings {
+        ui.finding(finding);
+    }
+    ui.line(format!("backup {} is good; nothing was restored", entry.id));
+    ui.document(&Document {
+        id: entry.id.to_string(),
+        dry_run: true,
+        findings: findings.clone(),
+        ..Document::default()
+    })?;
+    Ok(Outcome::of(&findings))
+}
+
+fn dry_run(
+    ui: &Ui,
+    archive: &Archive,
+    manifest: &Manifest,
+    target: &Path,
+    wish: &Wish<'_>,
+    findings: Vec<Finding>,
+) -> Result<Outcome> {
+    let mut document = Document {
+        id: manifest.id.to_string(),
+        target: Some(target.display().to_string()),
+        dry_run: true,
+        git: wish.only.is_empty() && manifest.git.is_some(),
+        findings,
+        ..Document::default()
+    };
+    for entry in &archive.index().entries {
+        let part = layout::part(&entry.meta.path, entry.kind == EntryKind::Folder);
+        if !wish.wants(&part, entry.kind == EntryKind::Folder) {
+            continue;
+        }
+        let path = match part {
+            Part::Image(path) | Part::Dump(path) => {
+                document.databases.push(path.to_string());
+                path
+            }
+            Part::File(path) | Part::Raw(path) => path,
+            Part::Git(_) | Part::Frame => continue,
+        };
+        match &entry.kind {
+            EntryKind::Folder => continue,
+            EntryKind::Link { .. } => document.links += 1,
+            EntryKind::File { size } => {
+                document.files += 1;
+                document.bytes += size;
+            }
+        }
+        ui.line(format!("create {path}"));
+    }
+    for finding in &document.findings {
+        ui.finding(finding);
+    }
+    ui.note(format!(
+        "dry run: {} ({}), {} and {} would be written to {}; nothing was",
+        ui::counted(document.files, "file", "files"),
+        ui::size(document.bytes),
+        ui::counted(document.links, "link", "links"),
+        if document.git { "the history" } else { "no history" },
+        target.display()
+    ));
+    ui.document(&document)?;
+    Ok(Outcome::of(&document.findings))
+}

@@ -1,0 +1,191 @@
+//! Which project and which store a command is about, and whether it may use that store.
+//!
+//! A store belongs to one working copy. Reading from somebody else's is fine and said; writing into it is
+//! refused until the user adopts it, and none is ever picked silently.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::base::failure::{Failure, Kind, hints_of, kind_of};
+use crate::base::finding::Finding;
+use crate::project::config::Config;
+use crate::project::git::{self, Opened};
+use crate::project::root::{self, Project};
+use crate::store::Store;
+use crate::store::identity::{self, Owner, Relation};
+use crate::store::location::{self, Location, Source, VARIABLE, Wishes};
+use crate::store::lock::Lock;
+
+/// Where a command works.
+pub struct Place {
+    /// The project's folder, where one was found.
+    pub root: Option<PathBuf>,
+    /// Where its store is or will be.
+    pub location: Location,
+}
+
+/// Finds project and store from what was typed.
+///
+/// # Errors
+/// When neither a project nor a store is named or found.
+pub fn find(project: Option<&Path>, store: Option<&Path>) -> Result<Place> {
+    let cwd = std::env::current_dir().context("can't tell the current folder")?;
+    let executable = std::env::current_exe().context("can't tell where this program is")?;
+    let root = root::locate(project, &cwd, git::discover(project.unwrap_or(&cwd)));
+    if project.is_some() {
+        // What was named must be there; what was only looked for need not.
+        root.as_ref().map_err(again)?;
+    }
+    let variable = std::env::var_os(VARIABLE);
+    let config = root.as_ref().ok().map(|root| Config::load(root));
+    let configured = match &config {
+        Some(Ok(config)) => config.store.clone(),
+        _ => None,
+    };
+    let project_root = root.as_deref().unwrap_or(&cwd);
+    let wishes = Wishes {
+        flag: store,
+        environment: variable.as_deref(),
+        configured: configured.as_deref(),
+        project_root,
+        executable: &executable,
+        cwd: &cwd,
+    };
+    let location = location::resolve(&wishes)?;
+    match (root, config) {
+        // A configuration that can't be read may name another store.
+        (Ok(_), Some(Err(error))) if matches!(location.source, Source::Configuration | Source::Default) => {
+            Err(error)
+        }
+        (Ok(root), _) => Ok(Place { root: Some(root), location }),
+        (Err(error), _) if location.source == Source::Default => Err(error),
+        (Err(_), _) => Ok(Place { root: None, location }),
+    }
+}
+
+fn again(error: &anyhow::Error) -> anyhow::Error {
+    let failure = Failure::new(kind_of(error), format!("{error:#}"));
+    hints_of(error).into_iter().fold(failure, Failure::hint).into()
+}
+
+impl Place {
+    /// The project with its configuration.
+    ///
+    /// # Errors
+    /// When there is none, or its configuration is wrong.
+    pub fn project(&self) -> Result<Project> {
+        let Some(root) = &self.root else {
+            return Err(Failure::new(Kind::Usage, "there is no project here")
+                .hint("go into the project's folder, or name it with --project DIR")
+                .into());
+        };
+        Project::at(root.clone())
+    }
+
+    /// Opens the store for reading, and says whose it is when it is not this project's.
+    ///
+    /// # Errors
+    /// Of kind `NotFound` when there is none, with the stores of other copies of the project as hints.
+    pub fn open(&self) -> Result<(Store, Vec<Finding>)> {
+        let store = match Store::open(&self.location.path) {
+            Err(error) if kind_of(&error) == Kind::NotFound => return Err(self.with_others(error)),
+            other => other?,
+        };
+        let mut findings = Vec::new();
+        if let (Some(root), Some(info)) = (&self.root, store.info()) {
+            let here = Owner::here(root, Vec::new(), Vec::new())?;
+            if info.owner.relation(&here) != Relation::Own && self.location.source != Source::Executable {
+                findings.push(Finding::advice(
+                    "other-copy",
+                    format!("this is the store of another working copy: {}", owner(&info.owner)),
+                ));
+            }
+        }
+        if let Some(problem) = store.problem() {
+            findings.push(Finding::advice(
+                "store-file",
+                format!("it is not known whose store this is: {problem}"),
+            ));
+        }
+        Ok((store, findings))
+    }
+
+    fn with_others(&self, error: anyhow::Error) -> anyhow::Error {
+        let (Some(root), true) = (&self.root, self.location.source == Source::Default) else { return error };
+        // Looking for help must not fail for a reason of its own.
+        let others = self::history(root)
+            .and_then(|(roots, remotes)| Owner::here(root, roots, remotes))
+            .and_then(|here| Ok(identity::stores_of_same_project(&location::default_base()?, &here)))
+            .unwrap_or_default();
+        if others.is_empty() {
+            return error;
+        }
+        let mut failure = Failure::new(Kind::NotFound, format!("{error:#}"));
+        for (path, info) in others {
+            let line = format!(
+                "the store of another copy of this project, {}: --store '{}'",
+                owner(&info.owner),
+                path.display()
+            );
+            failure = failure.hint(line);
+        }
+        failure.hint("bring a backup from there into an empty folder: cargo xtask restore latest --to DIR --store STORE").into()
+    }
+
+    /// Opens the store for writing, or makes it, and takes its lock.
+    ///
+    /// # Errors
+    /// Of kind `Refused` when it belongs to another working copy and `adopt` is not given; `Locked` when
+    /// another run has it.
+    pub fn open_to_write(&self, project: &Project, adopt: bool, command: &str) -> Result<(Store, Lock)> {
+        let (roots, remotes) = history(&project.root)?;
+        let here = Owner::here(&project.root, roots, remotes)?;
+        let path = &self.location.path;
+        let opened = match Store::open(path) {
+            Err(error) if kind_of(&error) == Kind::NotFound => None,
+            other => Some(other?),
+        };
+        let Some(mut store) = opened else {
+            let store = Store::create(path, &here)?;
+            let lock = store.lock(command)?;
+            return Ok((store, lock));
+        };
+        let lock = store.lock(command)?;
+        match store.relation(&here) {
+            Some(Relation::Own) => {
+                store.refresh(&lock, &here)?;
+            }
+            _ if adopt => store.adopt(&lock, &here)?,
+            relation => {
+                let whose =
+                    store.info().map_or_else(|| "nobody knows whose".to_owned(), |info| owner(&info.owner));
+                let what = match relation {
+                    Some(Relation::SameProject) => "another copy of this project",
+                    Some(_) => "another project",
+                    None => "an unknown project",
+                };
+                let message = format!("the store {} belongs to {what}: {whose}", path.display());
+                return Err(Failure::new(Kind::Refused, message)
+                    .hint("name a store of your own with --store DIR")
+                    .hint("or make this one yours, if that copy is gone: cargo xtask backup --adopt")
+                    .into());
+            }
+        }
+        Ok((store, lock))
+    }
+}
+
+/// A working copy for people.
+pub fn owner(owner: &Owner) -> String {
+    format!("{}:{}", owner.host, crate::base::safe_path::escape(&owner.path.0))
+}
+
+/// What makes two copies the same project; nothing where git can't be read.
+fn history(root: &Path) -> Result<(Vec<String>, Vec<String>)> {
+    match git::open(root) {
+        Ok(Opened::Git(git)) => Ok((git.root_commits()?, git.remotes())),
+        // The backup itself says what is wrong with git.
+        Ok(_) | Err(_) => Ok((Vec::new(), Vec::new())),
+    }
+}

@@ -1,0 +1,322 @@
+//! Takes a backup: scan, pin and copy the databases, copy git, write the archive, verify it, publish it.
+//!
+//! Everything is written under a temporary name in the store. Killed anywhere, the store is as it was; only
+//! an archive that was read back and found whole gets its name. A backup, a guard's and a safety copy are
+//! this one procedure with another kind.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant as Stopwatch};
+
+use anyhow::{Context, Result};
+
+use crate::archive::manifest::{FORMAT, MANIFEST_NAME, Manifest};
+use crate::archive::member::Level;
+use crate::archive::writer::Writer;
+use crate::base::clock::Instant;
+use crate::base::digest::Digest;
+use crate::base::facts::GitFacts;
+use crate::base::failure::ResultExt;
+use crate::base::finding::Finding;
+use crate::base::kind::BackupKind;
+use crate::base::monitor::Monitor;
+use crate::base::parallel;
+use crate::base::safe_path::{SafePath, escape};
+use crate::base::{durable, os_name};
+use crate::project::git::{self, Capture, Classification, Opened};
+use crate::project::root::Project;
+use crate::project::scan::{self, Class, EntryKind, Scan};
+use crate::store::identity;
+use crate::store::lock::Lock;
+use crate::store::raw_path::RawPath;
+use crate::store::state::{State, Verification};
+use crate::store::summary::{SUMMARY_FORMAT, Summary};
+use crate::store::{Store, free_bytes};
+
+use super::add_databases;
+use super::add_files::{self, Added};
+use super::add_frame::{self, Folders, private};
+use super::add_git;
+use super::prove;
+
+/// How hard everything is compressed that is not compressed already.
+pub const LEVEL: Level = 6;
+
+/// What is asked for.
+pub struct Request {
+    /// Why.
+    pub kind: BackupKind,
+    /// The user's own tag.
+    pub label: Option<String>,
+    /// Never to be rotated.
+    pub pin: bool,
+    /// Whether to write SQL dumps.
+    pub dumps: bool,
+}
+
+/// A backup that was taken.
+pub struct Taken {
+    /// What it is.
+    pub manifest: Manifest,
+    /// What stands beside it.
+    pub summary: Summary,
+    /// Where it is.
+    pub archive: std::path::PathBuf,
+    /// How long it took.
+    pub took: Duration,
+    /// Problems and advice, those of the manifest and those of the store.
+    pub findings: Vec<Finding>,
+}
+
+/// Takes a backup into a store whose lock is held.
+///
+/// # Errors
+/// When no whole, verified archive could be published; the store is then as it was. Something of the
+/// project that could not be saved is a finding and no error.
+pub fn take(
+    project: &Project,
+    store: &Store,
+    lock: &Lock,
+    request: Request,
+    monitor: &dyn Monitor,
+) -> Result<Taken> {
+    let began = Stopwatch::now();
+    let mut outside = store.sweep(lock)?.findings;
+    let taken = take_inner(project, store, lock, request, monitor);
+    let mut taken = taken
+        .with_context(|| format!("no backup was made of {}", project.root.display()))
+        .or_else(|error| {
+            if error.chain().any(is_disk_full) {
+                let free = free_bytes(store.root())
+                    .map_or_else(String::new, |free| format!(", {} MiB are free now", free >> 20));
+                return Err(error).hint(format!(
+                    "make room on the disk of {}{free}, or name another store with --store DIR",
+                    store.root().display()
+                ));
+            }
+            Err(error)
+        })?;
+    // The backup is published: what goes wrong from here on is advice, not a failed backup.
+    if let Err(error) = std::env::current_exe()
+        .map_err(anyhow::Error::from)
+        .and_then(|exe| store.renew_executable(lock, &exe))
+    {
+        outside.push(
+            Finding::problem("executable", format!("{error:#}"))
+                .hint("recovery needs this program: copy it to the store's bin/ by hand"),
+        );
+    }
+    taken.findings.extend(outside);
+    taken.took = began.elapsed();
+    Ok(taken)
+}
+
+fn is_disk_full(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<std::io::Error>().is_some_and(|error| {
+        matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+    })
+}
+
+fn take_inner(
+    project: &Project,
+    store: &Store,
+    lock: &Lock,
+    request: Request,
+    monitor: &dyn Monitor,
+) -> Result<Taken> {
+    let created = Instant::now();
+    let id = store.new_id(created)?;
+    monitor.step("scanning", None);
+    let mut findings = Vec::new();
+    let opened = git::open(&project.root).unwrap_or_else(|error| Opened::Refused {
+        reason: format!("git can't be read: {error:#}"),
+        hint: "see what `git status` says".to_owned(),
+    });
+    let scan = scan_project(project, store, &opened, &mut findings)?;
+    let scratch = store.scratch()?;
+    let copied = add_databases::copy(&project.root, &scan.databases, scratch.path(), monitor)?;
+    let capture = capture(project, &opened, &scan, scratch.path(), &mut findings, monitor)?;
+
+    let temporary = store.temporary(lock)?;
+    let file = temporary.as_file().try_clone()?;
+    let mut writer = Writer::new(file, parallel::workers(), LEVEL)?;
+    let mut folders = Folders::new(created.0);
+    let mut git_facts = None;
+    // Checking and hashing the copies goes on beside the packing of everything else.
+    let (examined, added) = std::thread::scope(|scope| -> Result<_> {
+        let examining = scope.spawn(|| copied.examine());
+        add_frame::add_recipe(&mut writer, &mut folders)?;
+        if let Some(capture) = capture {
+            let mut facts = capture.facts;
+            facts.bundles =
+                add_git::add_git(&mut writer, &mut folders, &capture.bundles, &capture.state, monitor)?;
+            git_facts = Some(facts);
+        }
+        let bytes = scan.entries.iter().filter(|e| e.kind == EntryKind::File).map(|e| e.identity.size).sum();
+        monitor.step("packing files", Some(bytes));
+        folders.above(&mut writer, &SafePath::new("backup/files/x")?)?;
+        let added = add_files::add_files(&mut writer, &project.root, &scan.entries, monitor)?;
+        monitor.step("checking databases", None);
+        let examined = examining.join().map_err(|_| anyhow::anyhow!("the checking thread panicked"))??;
+        Ok((examined, added))
+    })?;
+    monitor.step("packing databases", Some(copied.bytes()));
+    let instant = (!copied.databases.is_empty()).then_some(copied.instant);
+    let (databases, of_databases) =
+        copied.add(&mut writer, &mut folders, examined, request.dumps, monitor)?;
+    let Added { counts, findings: of_files } = added;
+    let mut all = scan.findings;
+    all.extend(findings);
+    all.extend(of_databases);
+    all.extend(of_files);
+    let manifest = Manifest {
+        format: FORMAT,
+        tool: concat!("xtask ", env!("CARGO_PKG_VERSION")).to_owned(),
+        id,
+        kind: request.kind,
+        label: request.label,
+        created,
+        host: identity::host_name(),
+        path: escape(&os_name::from_os(project.root.as_os_str())?),
+        project: project.name.clone(),
+        git: git_facts,
+        instant,
+        databases,
+        files: counts,
+        left_out: scan.left_out,
+        findings: all,
+    };
+    let place = SafePath::new(MANIFEST_NAME)?;
+    add_frame::add_alone(&mut writer, private(place, 0o600, created.0), &manifest.to_json()?, LEVEL)?;
+    let finished = writer.finish(created.0)?;
+    drop(scratch);
+
+    let proven =
+        prove::prove(temporary.path(), prove::Level::Archive, Some(finished.digest), store.root(), monitor)
+            .context("the archive that was written does not verify")
+            .hint(
+                "the disk or the memory of this machine may be failing; try another store with --store DIR",
+            )?;
+    let summary = summarize(&proven, RawPath::of(&project.root)?, finished.size, finished.digest);
+    let mut state = State { pinned: request.pin, ..State::default() };
+    let verification = Verification {
+        at: Instant::now(),
+        level: prove::Level::Archive as u8,
+        ok: true,
+        by: "backup".to_owned(),
+    };
+    let damage = damage_of(&proven);
+    state.verifications.push(verification);
+    state.damage = damage;
+    monitor.step("publishing", None);
+    let archive = store.publish(lock, temporary, &summary, &state)?;
+    durable::sync_dir(store.root())?;
+    let findings = proven.findings.clone();
+    Ok(Taken { manifest: proven, summary, archive, took: Duration::ZERO, findings })
+}
+
+/// Why a backup does not count as a good one.
+pub fn damage_of(manifest: &Manifest) -> Vec<String> {
+    let damaged =
+        manifest.databases.iter().filter(|database| !database.damage.is_empty() || database.facts.is_none());
+    damaged
+        .map(|database| format!("the database {} was damaged or unreadable when it was saved", database.path))
+        .collect()
+}
+
+/// What a listing says of a backup.
+pub fn summarize(manifest: &Manifest, path: RawPath, size: u64, digest: Digest) -> Summary {
+    let git = manifest.git.as_ref();
+    let problems = manifest.findings.iter().filter(|finding| finding.is_problem()).count() as u64;
+    Summary {
+        format: SUMMARY_FORMAT,
+        id: manifest.id.clone(),
+        kind: manifest.kind,
+        label: manifest.label.clone(),
+        created: manifest.created,
+        host: manifest.host.clone(),
+        path,
+        commit: git.and_then(|git| git.commit.clone()),
+        branch: git.and_then(|git| git.branch.clone()),
+        dirty: git.is_some_and(|git| git.dirty),
+        databases: manifest.databases.len() as u64,
+        rows: manifest.databases.iter().filter_map(|d| d.facts.as_ref()).map(|facts| facts.rows()).sum(),
+        files: manifest.files.files,
+        file_bytes: manifest.files.bytes,
+        archive_bytes: size,
+        archive_sha256: digest,
+        problems,
+        advice: manifest.findings.len() as u64 - problems,
+        archive_format: manifest.format,
+    }
+}
+
+fn scan_project(
+    project: &Project,
+    store: &Store,
+    opened: &Opened,
+    findings: &mut Vec<Finding>,
+) -> Result<Scan> {
+    let classes = match opened {
+        Opened::None => {
+            findings.push(Finding::advice(
+                "no-git",
+                "there is no git repository here, so there is no history to save",
+            ));
+            None
+        }
+        Opened::Refused { reason, hint } => {
+            findings.push(
+                Finding::problem("git-refused", format!("the history is not saved: {reason}")).hint(hint),
+            );
+            None
+        }
+        Opened::Git(git) => match git.classify() {
+            Ok(classes) => Some(classes),
+            Err(error) => {
+                let message = format!("git can't tell which files it ignores, so all are saved: {error:#}");
+                findings.push(Finding::advice("git-classify", message));
+                None
+            }
+        },
+    };
+    let class = |path: &[u8], is_folder: bool| match &classes {
+        None => Class::Untracked,
+        Some(classes) if classes.tracked.contains(path) => Class::Tracked,
+        Some(classes) if classes.is_ignored(path, is_folder) => Class::Ignored,
+        Some(_) => Class::Untracked,
+    };
+    let tracked_below = |folder: &[u8]| classes.as_ref().is_some_and(|classes| tracks_below(classes, folder));
+    scan::scan(project, &class, &tracked_below, &[store.root().to_path_buf()])
+}
+
+fn tracks_below(classes: &Classification, folder: &[u8]) -> bool {
+    let start = [folder, b"/"].concat();
+    classes.tracked.range(start.clone()..).next().is_some_and(|path| path.starts_with(&start))
+}
+
+/// Copies git, unless there is none, it is refused, or the configuration leaves the history out.
+fn capture(
+    project: &Project,
+    opened: &Opened,
+    scan: &Scan,
+    scratch: &std::path::Path,
+    findings: &mut Vec<Finding>,
+    monitor: &dyn Monitor,
+) -> Result<Option<Capture>> {
+    let Opened::Git(git) = opened else { return Ok(None) };
+    if !project.config.history {
+        findings.push(Finding::advice("history-off", "the history is left out, as `history = false` says"));
+        return Ok(None);
+    }
+    let leave_out: BTreeSet<Vec<u8>> =
+        scan.databases.iter().chain(&scan.sidecars).map(|path| path.bytes().to_vec()).collect();
+    let folder = scratch.join("git");
+    crate::base::file_facts::create_private_dir(&folder)?;
+    let capture = git.capture(&folder, &leave_out, monitor)?;
+    findings.extend(capture.findings.iter().cloned());
+    let facts: &GitFacts = &capture.facts;
+    if facts.commit.is_none() {
+        findings.push(Finding::advice("no-commit", "there is no commit yet, so there is no history to save"));
+    }
+    Ok(Some(capture))
+}
