@@ -3,6 +3,7 @@
 #![allow(dead_code)] // until every floor is built
 mod base;
 mod project;
+mod store;
 
 fn main() {
     let _ = base::clock::Instant::now();
