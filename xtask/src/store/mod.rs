@@ -162,13 +162,17 @@ impl Store {
         if info.owner.relation(owner) != Relation::Own {
             return Ok(false);
         }
-        let before = info.owner.clone();
-        let merge = |old: &mut Vec<String>, new: &[String]| {
-            old.extend(new.iter().filter(|one| !before_has(old, one)).cloned().collect::<Vec<_>>());
-        };
-        merge(&mut info.owner.root_commits, &owner.root_commits);
-        merge(&mut info.owner.remotes, &owner.remotes);
-        let changed = info.owner != before;
+        let mut changed = false;
+        let mine = &mut info.owner;
+        for (old, new) in [(&mut mine.root_commits, &owner.root_commits), (&mut mine.remotes, &owner.remotes)]
+        {
+            for one in new {
+                if !old.contains(one) {
+                    old.push(one.clone());
+                    changed = true;
+                }
+            }
+        }
         if changed {
             self.write_info()?;
         }
@@ -180,10 +184,6 @@ impl Store {
         json.push(b'\n');
         durable::write(&self.root.join(STORE_FILE), &json)
     }
-}
-
-fn before_has(list: &[String], one: &String) -> bool {
-    list.contains(one)
 }
 
 #[cfg(test)]
