@@ -5,6 +5,7 @@ mod caches;
 pub mod config;
 mod databases;
 mod left_out;
+mod remarks;
 pub mod root;
 pub mod scan;
 mod walk;

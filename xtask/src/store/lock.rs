@@ -149,6 +149,37 @@ mod tests {
         assert_eq!(serde_json::from_str::<Holder>(&text).unwrap().command, "x");
     }
 
+    const CHILD: &str = "XTASK_TEST_LOCK_STORE";
+
+    /// Not a test by itself: the other process of the next one. It locks and waits to be killed.
+    #[test]
+    fn child_that_holds_the_lock() {
+        let Some(store) = std::env::var_os(CHILD) else { return };
+        let _lock = Lock::take(Path::new(&store), "child").unwrap();
+        fs::write(Path::new(&store).join("held"), "").unwrap();
+        std::thread::sleep(std::time::Duration::from_secs(60));
+    }
+
+    #[test]
+    fn killing_the_holder_releases_it() {
+        let store = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::lock::tests::child_that_holds_the_lock"])
+            .env(CHILD, store.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        while !store.path().join("held").exists() {
+            assert!(child.try_wait().unwrap().is_none(), "the child ended early");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let taken = Lock::take(store.path(), "x").unwrap_err();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(taken.to_string().contains(&format!("process {}", child.id())), "{taken}");
+        Lock::take(store.path(), "x").unwrap();
+    }
+
     #[test]
     fn a_store_that_can_not_be_written_is_named() {
         let store = tempfile::tempdir().unwrap();

@@ -11,23 +11,19 @@ pub mod identity;
 pub mod location;
 pub mod lock;
 mod names;
-mod publish;
+pub mod publish;
 pub mod raw_path;
 pub mod select;
-mod space;
+pub mod space;
 pub mod state;
 pub mod summary;
-mod sweep;
+pub mod sweep;
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-
-pub use publish::Scratch;
-pub use space::free_bytes;
-pub use sweep::Swept;
 
 use crate::base::clock::Instant;
 use crate::base::durable;

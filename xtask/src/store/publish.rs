@@ -64,9 +64,9 @@ impl Store {
             };
             for entry in entries {
                 let entry = entry.with_context(|| format!("can't read {}", folder.display()))?;
-                match entry.file_name().to_str().map(names::parse) {
-                    Some(Name::Archive(id) | Name::Sidecar(id)) => taken.push(id),
-                    _ => {}
+                let name = entry.file_name().to_str().map(names::parse);
+                if let Some(Name::Archive(id) | Name::Sidecar(id)) = name {
+                    taken.push(id);
                 }
             }
         }

@@ -4,6 +4,7 @@ use super::catalog::StoreEntry;
 use super::names::{ARCHIVE, STATE, SUM, SUMMARY};
 use super::raw_path::RawPath;
 use super::select::resolve;
+use super::space::free_bytes;
 use super::state::{State, Verification};
 use super::summary::{SUMMARY_FORMAT, Summary};
 use super::*;
@@ -393,7 +394,8 @@ fn a_thousand_backups_list_at_once() {
     }
     let begin = std::time::Instant::now();
     assert_eq!(store.list().unwrap().entries.len(), 1000);
-    assert!(begin.elapsed().as_millis() < 1000, "{:?}", begin.elapsed());
+    // Far above what it takes (some 30 ms), for busy machines; far below opening the archives.
+    assert!(begin.elapsed().as_secs() < 5, "{:?}", begin.elapsed());
 }
 
 #[test]
