@@ -6,6 +6,7 @@ pub mod config;
 mod databases;
 pub mod git;
 mod left_out;
+mod remarks;
 pub mod root;
 pub mod scan;
 mod walk;

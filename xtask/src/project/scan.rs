@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::root::Project;
-use super::{databases, walk};
+use super::{databases, remarks, walk};
 use crate::base::facts::LeftOut;
 use crate::base::file_facts::{self, Attributes, Identity};
 use crate::base::finding::Finding;
@@ -95,24 +95,13 @@ pub fn scan(
     for database in project.config.databases.iter().flatten() {
         match databases::check_configured(&project.root, database) {
             Ok(()) => walked.databases.push(database.clone()),
-            Err(error) => scan.findings.push(
-                Finding::problem(
-                    "database-missing",
-                    format!(
-                        "the database {database}, which the configuration names, can't be saved: {error:#}"
-                    ),
-                )
-                .at(database)
-                .hint("bring it back, or correct `databases` in Cargo.toml"),
-            ),
+            Err(error) => scan.findings.push(remarks::database_missing(database, &error)),
         }
     }
     walked.databases.sort();
     walked.databases.dedup();
     if walked.databases.is_empty() {
-        scan.findings.push(Finding::advice("no-database", "no database was found").hint(
-            "a database is known by its header; an empty one only when `databases` in Cargo.toml names it",
-        ));
+        scan.findings.push(remarks::no_database());
     }
 
     let all: Vec<SafePath> = walked.databases.iter().chain(&walked.other_databases).cloned().collect();

@@ -10,17 +10,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::left_out::{Ledger, size_text};
+use super::left_out::Ledger;
 use super::root::{Project, canonical};
 use super::scan::{Class, ClassOf, Entry, EntryKind, TrackedBelow};
-use super::{caches, databases};
+use super::{caches, databases, remarks};
 use crate::base::failure::{Failure, Kind};
 use crate::base::finding::Finding;
-use crate::base::safe_path::{SafePath, escape};
+use crate::base::safe_path::SafePath;
 use crate::base::{file_facts, interrupt, links, os_name};
-
-/// Above so many bytes of ignored files together the user is told which folders hold them.
-const IGNORED_ADVICE_BYTES: u64 = 1 << 30;
 
 /// Where restores are staged.
 const STAGING: &[u8] = b".xtask-restore";
@@ -84,7 +81,7 @@ pub fn walk<'a>(
 ) -> Result<Walked> {
     // A folder that is not there yet can't be met on the way.
     let skip: Vec<PathBuf> = skip.iter().filter_map(|path| canonical(path).ok()).collect();
-    if skip.iter().any(|path| *path == project.root) {
+    if skip.contains(&project.root) {
         let text =
             format!("{} can't be both the project and the store of its backups", project.root.display());
         return Err(Failure::new(Kind::Usage, text).hint("name another folder with --store DIR").into());
@@ -157,9 +154,7 @@ impl Walk<'_> {
             let path = match path {
                 Ok(path) => path,
                 Err(error) => {
-                    let shown = escape(entry.path().to_string_lossy().as_bytes());
-                    let text = format!("{shown} has a name that a backup can't hold: {error:#}");
-                    self.found.findings.push(Finding::problem("bad-name", text).hint("rename it"));
+                    self.found.findings.push(remarks::bad_name(&entry.path(), &error));
                     continue;
                 }
             };
@@ -192,13 +187,7 @@ impl Walk<'_> {
             return; // its working files are left out as well, and counted there
         }
         self.found.ledger.folder("nested-git", path, 0, 0);
-        let text =
-            format!("{folder} is a git repository of its own: its files are saved, its history is not");
-        self.found.findings.push(
-            Finding::problem("nested-git", text)
-                .at(folder)
-                .hint("back it up on its own, or have its commits pushed; or exclude it in Cargo.toml"),
-        );
+        self.found.findings.push(remarks::nested_git(folder));
     }
 
     fn is_database(&mut self, place: &Place, item: &Item) -> io::Result<bool> {
@@ -223,9 +212,7 @@ impl Walk<'_> {
         let path = item.path;
         if self.skip.contains(&item.on_disk) {
             self.found.ledger.folder("store", &path, 0, 0);
-            let text = format!("the backups in {path} are inside the project that they protect");
-            let hint = "a disaster that takes the project takes them too: choose a store elsewhere";
-            self.found.findings.push(Finding::advice("store-in-project", text).at(&path).hint(hint));
+            self.found.findings.push(remarks::store_in_project(&path));
             return Ok(());
         }
         if self.excluded(&path, true) {
@@ -243,12 +230,12 @@ impl Walk<'_> {
         if inner.cache.is_none() && caches::is_cache(&inner.on_disk, path.name()) {
             inner.cache = Some(path.clone());
         }
-        if let Some(cache) = &inner.cache {
-            if !(self.tracked_below)(path.bytes()) {
-                let count = caches::count(&inner.on_disk, &path, false)?;
-                self.found.ledger.folder("cache", cache, count.files, count.bytes);
-                return Ok(());
-            }
+        if let Some(cache) = &inner.cache
+            && !(self.tracked_below)(path.bytes())
+        {
+            let count = caches::count(&inner.on_disk, &path, false)?;
+            self.found.ledger.folder("cache", cache, count.files, count.bytes);
+            return Ok(());
         }
         let class = (self.class)(path.bytes(), true);
         if inner.ignored.is_none() && class == Class::Ignored {
@@ -298,8 +285,7 @@ impl Walk<'_> {
             }
         } else if !item.meta.is_file() {
             self.found.ledger.file("special", path, 0);
-            let text = format!("{path} is a socket, a pipe or a device, and is left out");
-            self.found.findings.push(Finding::advice("special-file", text).at(path));
+            self.found.findings.push(remarks::special_file(path));
         } else if ignored && size > self.project.config.max_ignored_size {
             self.found.ledger.file("large-ignored", path, size);
         } else if let Some(error) = item.unreadable {
@@ -317,10 +303,7 @@ impl Walk<'_> {
         if self.configured.is_none() {
             return self.found.databases.push(path);
         }
-        let text =
-            format!("{path} is a database that `databases` in Cargo.toml does not name: it is not saved");
-        let hint = "add it to `databases`, or to `exclude` if that is meant";
-        self.found.findings.push(Finding::problem("database-not-listed", text).at(&path).hint(hint));
+        self.found.findings.push(remarks::database_not_listed(&path));
         self.found.other_databases.push(path);
     }
 
@@ -328,8 +311,7 @@ impl Walk<'_> {
         if self.configured.as_ref().is_some_and(|list| list.contains(path)) {
             return; // the list wins
         }
-        let text = format!("the database {path} is left out, as `exclude` in Cargo.toml says");
-        self.found.findings.push(Finding::advice("excluded-database", text).at(path));
+        self.found.findings.push(remarks::excluded_database(path));
         self.found.other_databases.push(path.clone());
     }
 
@@ -339,36 +321,12 @@ impl Walk<'_> {
     }
 
     fn unreadable(&mut self, path: Option<&SafePath>, error: &anyhow::Error) {
-        let shown = path.map_or_else(|| "the project's folder".to_owned(), ToString::to_string);
-        let finding = Finding::problem("unreadable", format!("{shown} can't be read: {error:#}"))
-            .hint("give yourself the right to read it, or exclude it in Cargo.toml");
-        self.found.findings.push(match path {
-            Some(path) => finding.at(path),
-            None => finding,
-        });
+        self.found.findings.push(remarks::unreadable(path, error));
     }
 
     /// What only the whole tells.
     fn advise(&mut self) {
-        if let Some(first) = self.excluded_tracked.first() {
-            let count = self.excluded_tracked.len();
-            let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
-            let text = format!("`exclude` in Cargo.toml leaves out what git tracks: {first}{more}");
-            self.found.findings.push(Finding::advice("excluded-tracked", text).at(first));
-        }
-        let total: u64 = self.ignored_bytes.values().sum();
-        if total > IGNORED_ADVICE_BYTES {
-            let mut largest: Vec<_> = self.ignored_bytes.iter().collect();
-            largest.sort_by_key(|(_, bytes)| std::cmp::Reverse(**bytes));
-            let named: Vec<String> = largest
-                .iter()
-                .take(3)
-                .map(|(path, bytes)| format!("{path} {}", size_text(**bytes)))
-                .collect();
-            let text =
-                format!("files that git ignores make {}, most in {}", size_text(total), named.join(", "));
-            let hint = "leave out with `exclude` in Cargo.toml what can be made again";
-            self.found.findings.push(Finding::advice("much-ignored", text).hint(hint));
-        }
+        self.found.findings.extend(remarks::excluded_tracked(&self.excluded_tracked));
+        self.found.findings.extend(remarks::much_ignored(&self.ignored_bytes));
     }
 }

@@ -363,7 +363,7 @@ fn what_can_not_be_read_is_a_problem_and_the_rest_is_taken() {
     let sandbox = sandbox();
     sandbox.file("x.db", DATABASE).file("locked/file", "x").file("secret", "x").file("open", "x");
     for path in ["locked", "secret"] {
-        fs::set_permissions(sandbox.root().join(path), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(sandbox.root().join(path), fs::Permissions::from_mode(0o000)).unwrap();
     }
     let scan = sandbox.scan();
     fs::set_permissions(sandbox.root().join("locked"), fs::Permissions::from_mode(0o700)).unwrap();
