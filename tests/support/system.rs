@@ -6,8 +6,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{Sandbox, binary};
+use super::Sandbox;
 
+#[cfg(unix)]
 const NOBODY: u32 = 65534;
 
 /// Tells that a test can't run here; fails it when the variable `CI` is set.
@@ -15,7 +16,7 @@ const NOBODY: u32 = 65534;
 pub fn skip(what: &str) {
     assert!(std::env::var_os("CI").is_none(), "can't test this here: {what}");
     // Not through eprintln!, which the test harness would keep to itself.
-    writeln!(std::io::stderr(), "\n*** SKIPPED: {what} ***").unwrap();
+    std::io::stderr().write_all(format!("\n*** SKIPPED: {what} ***\n").as_bytes()).unwrap();
 }
 
 fn works(program: &str, arguments: &[&str]) -> bool {
@@ -45,7 +46,7 @@ impl Sandbox {
         let (uid, gid) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
         let words = ["setpriv", uid.as_str(), gid.as_str(), "--clear-groups", "--"];
         give_away(self.folder.path());
-        let reachable = [&words[1..], &["test", "-x", binary().to_str().unwrap()]].concat();
+        let reachable = [&words[1..], &["test", "-x", super::binary().to_str().unwrap()]].concat();
         if !works("setpriv", &reachable) {
             skip("setpriv is missing, or the binary lies where only root can reach it");
             return None;

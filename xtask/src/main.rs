@@ -10,12 +10,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let argv: Vec<_> = std::env::args_os().skip(1).collect();
     let ui = ui::Ui::from_appearance(flags::appearance(&argv));
-    let done = flags::parse(argv).and_then(|invocation| {
-        match invocation.command {
-            flags::Command::Print(text) => ui.text(&text),
-            other => ui.line(format!("{other:?}")),
-        }
-        Ok(())
+    let done = flags::parse(argv).map(|invocation| match invocation.command {
+        flags::Command::Print(text) => ui.text(&text),
+        other => ui.line(format!("{other:?}")),
     });
     match done.and_then(|()| ui.finish()) {
         Ok(()) => ExitCode::SUCCESS,
