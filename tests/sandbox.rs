@@ -5,7 +5,7 @@
 mod support;
 
 use rusqlite::{Connection, OpenFlags};
-use support::child::{Journal, Writer, ledger};
+use support::child::{Journal, Locker, Writer, ledger};
 use support::framework::{COMMITS, Framework, ROWS};
 use support::{Sandbox, git, system, tree};
 
@@ -59,6 +59,18 @@ fn a_writer_never_stops_and_stays_in_balance() {
         drop(vectors);
         assert!(!ledger(&memory.join("index.db"), &memory.join("vectors.db")).whole);
     }
+}
+
+#[test]
+fn a_locker_keeps_others_out_until_it_goes() {
+    let framework = Framework::at_rest();
+    let path = framework.memory().join("index.db");
+    let locker = Locker::start(&path, false);
+    let connection = Connection::open(&path).unwrap();
+    connection.busy_timeout(std::time::Duration::ZERO).unwrap();
+    assert!(connection.execute_batch("BEGIN IMMEDIATE").is_err());
+    drop(locker);
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode};
 
 const ROLE: &str = "SANDBOX_CHILD_ROLE";
-const FOLDER: &str = "SANDBOX_CHILD_MEMORY";
+const PLACE: &str = "SANDBOX_CHILD_PLACE";
 
 /// How the databases keep their journal while they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +29,12 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(role: &str, memory: &Path) -> Process {
+    fn start(role: &str, place: &Path) -> Process {
         let name = module_path!().split_once("::").expect("a module below the crate").1;
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([&format!("{name}::entry"), "--exact", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
-            .env(FOLDER, memory)
+            .env(PLACE, place)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -122,6 +122,16 @@ impl Writer {
     }
 }
 
+/// Holds a write transaction open on one database until it is dropped.
+pub struct Locker(Process);
+
+impl Locker {
+    /// Locks out other writers; `exclusively` also readers, where the journal is no write-ahead log.
+    pub fn start(database: &Path, exclusively: bool) -> Locker {
+        Locker(Process::start(if exclusively { "lock-exclusive" } else { "lock-immediate" }, database))
+    }
+}
+
 /// What the two ledgers say together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
@@ -146,11 +156,13 @@ pub fn ledger(index: &Path, vectors: &Path) -> Ledger {
 #[test]
 fn entry() {
     let Some(role) = std::env::var_os(ROLE) else { return };
-    let memory = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    let place = PathBuf::from(std::env::var_os(PLACE).unwrap());
     match role.to_str() {
-        Some("hold") => hold(&memory),
-        Some("write-wal") => write(&memory, "wal"),
-        Some("write-delete") => write(&memory, "delete"),
+        Some("hold") => hold(&place),
+        Some("lock-immediate") => lock(&place, "IMMEDIATE"),
+        Some("lock-exclusive") => lock(&place, "EXCLUSIVE"),
+        Some("write-wal") => write(&place, "wal"),
+        Some("write-delete") => write(&place, "delete"),
         other => panic!("no role {other:?}"),
     }
 }
@@ -185,6 +197,15 @@ fn hold(memory: &Path) {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     drop((index, vectors));
+}
+
+fn lock(database: &Path, how: &str) {
+    let connection = Connection::open(database).unwrap();
+    connection.execute_batch(&format!("BEGIN {how}")).unwrap();
+    report(0);
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    drop(connection);
 }
 
 fn write(memory: &Path, journal: &str) {

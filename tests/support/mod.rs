@@ -105,6 +105,12 @@ impl Sandbox {
         self.path("data")
     }
 
+    /// The binary as this sandbox runs it: a copy, once [`Sandbox::unprivileged`] had to make one.
+    pub fn program(&self) -> PathBuf {
+        let copy = self.path("xtask-copy");
+        if copy.exists() { copy } else { binary().to_owned() }
+    }
+
     /// Sets a variable for every later run.
     pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
         self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
@@ -117,7 +123,9 @@ impl Sandbox {
 
     /// Runs the binary below another command (see [`system`]).
     pub fn run_under<S: AsRef<OsStr>>(&self, prefix: &[OsString], arguments: &[S]) -> Output {
-        Output::of(self.command_under(prefix, binary()).args(arguments).output().expect("the binary starts"))
+        Output::of(
+            self.command_under(prefix, self.program()).args(arguments).output().expect("the binary starts"),
+        )
     }
 
     /// Runs a shell script in the project; `$XTASK` is the binary.
@@ -151,7 +159,7 @@ impl Sandbox {
             .env("TZ", "UTC")
             .env("LC_ALL", "C.UTF-8")
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("XTASK", binary());
+            .env("XTASK", self.program());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -37,7 +37,7 @@ fn is_root() -> bool {
 
 impl Sandbox {
     /// What to put before a command so that it runs without root's rights; `None` (and told) where that
-    /// can't be. Hands the whole sandbox to that user. For `run_under` the binary must be reachable too.
+    /// can't be. Hands the whole sandbox to that user, as it is now; call it again after preparing more.
     #[cfg(unix)]
     pub fn unprivileged(&self) -> Option<Vec<OsString>> {
         if !is_root() {
@@ -45,12 +45,17 @@ impl Sandbox {
         }
         let (uid, gid) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
         let words = ["setpriv", uid.as_str(), gid.as_str(), "--clear-groups", "--"];
-        give_away(self.folder.path());
-        let reachable = [&words[1..], &["test", "-x", super::binary().to_str().unwrap()]].concat();
-        if !works("setpriv", &reachable) {
-            skip("setpriv is missing, or the binary lies where only root can reach it");
+        let reaches =
+            |path: &Path| works(words[0], &[&words[1..], &["test", "-x", path.to_str().unwrap()]].concat());
+        if !reaches(Path::new("/")) {
+            skip("setpriv does not work here");
             return None;
         }
+        if !reaches(&self.program()) {
+            // Built where only root can look.
+            std::fs::copy(super::binary(), self.path("xtask-copy")).unwrap();
+        }
+        give_away(self.folder.path());
         Some(words.iter().map(OsString::from).collect())
     }
 }
