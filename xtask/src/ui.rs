@@ -90,7 +90,7 @@ impl Ui {
         }
     }
 
-    /// Text of our own (help, version) as it is, on stdout, with `--json` too.
+    /// Text of our own (help, version) as it is, on stdout, with `--json` too: whoever asks for help reads it.
     pub fn text(&self, text: &str) {
         self.result(text);
     }
@@ -172,7 +172,9 @@ impl Ui {
     /// Progress for work that reports to a monitor: on a terminal only, and not with `--quiet` or `--json`.
     /// The line goes away when it is dropped.
     pub fn progress(&self) -> Progress {
-        Progress::new(Arc::clone(&self.talk), !self.json && !self.quiet && io::stderr().is_terminal())
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let shown = !self.json && !self.quiet && !dumb && io::stderr().is_terminal();
+        Progress::new(Arc::clone(&self.talk), shown)
     }
 
     /// Asks a question that is answered with yes or no; anything but yes is no. The caller asks only without

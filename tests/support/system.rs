@@ -1,0 +1,86 @@
+//! Conditions that need the system's help: being somebody else than root, and a disk that is soon full.
+//! Where they can't be had, a test says so loudly, and fails in CI: silence would look like a pass.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::Sandbox;
+
+#[cfg(unix)]
+const NOBODY: u32 = 65534;
+
+/// Tells that a test can't run here; fails it when the variable `CI` is set.
+#[track_caller]
+pub fn skip(what: &str) {
+    assert!(std::env::var_os("CI").is_none(), "can't test this here: {what}");
+    // Not through eprintln!, which the test harness would keep to itself.
+    std::io::stderr().write_all(format!("\n*** SKIPPED: {what} ***\n").as_bytes()).unwrap();
+}
+
+fn works(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+#[cfg(unix)]
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(windows)]
+fn is_root() -> bool {
+    false
+}
+
+impl Sandbox {
+    /// What to put before a command so that it runs without root's rights; `None` (and told) where that
+    /// can't be. Hands the whole sandbox to that user, as it is now; call it again after preparing more.
+    #[cfg(unix)]
+    pub fn unprivileged(&self) -> Option<Vec<OsString>> {
+        if !is_root() {
+            return Some(Vec::new());
+        }
+        let (uid, gid) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
+        let words = ["setpriv", uid.as_str(), gid.as_str(), "--clear-groups", "--"];
+        let reaches =
+            |path: &Path| works(words[0], &[&words[1..], &["test", "-x", path.to_str().unwrap()]].concat());
+        if !reaches(Path::new("/")) {
+            skip("setpriv does not work here");
+            return None;
+        }
+        if !reaches(&self.program()) {
+            // Built where only root can look.
+            std::fs::copy(super::binary(), self.path("xtask-copy")).unwrap();
+        }
+        give_away(self.folder.path());
+        Some(words.iter().map(OsString::from).collect())
+    }
+}
+
+#[cfg(unix)]
+fn give_away(path: &Path) {
+    std::os::unix::fs::lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    if std::fs::symlink_metadata(path).unwrap().is_dir() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            give_away(&entry.unwrap().path());
+        }
+    }
+}
+
+/// What to put before a command so that it finds an empty file system of so many KiB at `mount`, an existing
+/// folder; `None` (and told) where that can't be. The file system is gone when the command ends, so what it
+/// held must be looked at by the same command (`Sandbox::shell_under`).
+pub fn small_disk(kib: u64, mount: &Path) -> Option<Vec<OsString>> {
+    let how = if is_root() { "-m" } else { "-Urm" };
+    let script = "mount -t tmpfs -o \"size=$1k\" tmpfs \"$2\"; shift 2; exec \"$@\"";
+    let size = kib.to_string();
+    let words = ["unshare", how, "sh", "-euc", script, "sh", size.as_str(), mount.to_str().unwrap()];
+    if !works(words[0], &[&words[1..], &["true"]].concat()) {
+        skip("no small file system can be mounted here");
+        return None;
+    }
+    Some(words.iter().map(OsString::from).collect())
+}
