@@ -273,6 +273,40 @@ fn what_cannot_be_read_is_listed_with_its_reason() {
 }
 
 #[test]
+fn files_that_are_no_databases_do_not_make_anybody_wait() {
+    let project = tempfile::tempdir().unwrap();
+    let at = |name: &str| (SafePath::new(name).unwrap(), project.path().join(name));
+    let all = ["a.db", "b.db", "c.db", "d.db"].map(at);
+    for (_, file) in &all[..2] {
+        fs::write(file, "SQLite format 3\0 but then nothing that makes sense".repeat(100)).unwrap();
+    }
+    for (_, file) in &all[2..] {
+        Connection::open(file).unwrap().execute_batch("CREATE TABLE t(a)").unwrap();
+    }
+    let started = std::time::Instant::now();
+    let outcome = pinned(&all);
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_eq!((outcome.pinned.len(), outcome.unreadable.len(), outcome.findings.len()), (2, 2, 0));
+}
+
+#[cfg(unix)]
+#[test]
+fn two_names_of_one_file_do_not_wait_for_each_other() {
+    let project = tempfile::tempdir().unwrap();
+    let at = |name: &str| (SafePath::new(name).unwrap(), project.path().join(name));
+    let all = ["a.db", "b.db", "link1.db", "link2.db"].map(at);
+    for (_, file) in &all[..2] {
+        Connection::open(file).unwrap().execute_batch("CREATE TABLE t(a)").unwrap();
+    }
+    std::os::unix::fs::symlink("a.db", &all[2].1).unwrap();
+    std::os::unix::fs::symlink("b.db", &all[3].1).unwrap();
+    let started = std::time::Instant::now();
+    let outcome = pinned(&all);
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_eq!((outcome.pinned.len(), outcome.findings.len()), (4, 0));
+}
+
+#[test]
 fn two_missing_locks_are_a_problem_and_one_is_none() {
     let project = tempfile::tempdir().unwrap();
     let at = |name: &str| (SafePath::new(name).unwrap(), project.path().join(name));
@@ -478,6 +512,10 @@ fn a_hostile_or_broken_dump_leaves_nothing() {
     ] {
         try_load(bad);
     }
+    load(&mut "BEGIN; CREATE TABLE t(a);; -- nothing\n; INSERT INTO t VALUES(1); COMMIT;".as_bytes(), &to)
+        .unwrap();
+    assert_eq!(facts(&to).unwrap().rows(), 1);
+    fs::remove_file(&to).unwrap();
     fs::write(&to, "mine").unwrap();
     assert!(load(&mut "BEGIN;COMMIT;".as_bytes(), &to).is_err());
     assert_eq!(fs::read(&to).unwrap(), b"mine");
@@ -522,12 +560,11 @@ fn speed() {
             eprintln!("{name} {what}: {size:.0} MB in {seconds:.3} s, {:.0} MB/s", size / seconds);
         };
         timed("facts", &mut || drop(facts(&file).unwrap()));
-        let mut sql = Vec::new();
-        sql = dumped(&file).sql;
+        let sql = dumped(&file).sql;
         timed("dump", &mut || dump(&file, &mut Discard).unwrap());
         timed("shell .dump", &mut || drop(Command::new("sqlite3").arg(&file).arg(".dump").output().unwrap()));
         timed("load", &mut || load(&mut sql.as_slice(), &folder.path().join("new")).unwrap());
-        timed("shell load", &mut || drop(shell_load(&sql, &folder.path().join("shell"))));
+        timed("shell load", &mut || assert!(shell_load(&sql, &folder.path().join("shell"))));
         let outcome = pinned(&[(SafePath::new("x").unwrap(), file.clone())]);
         timed("image", &mut || outcome.pinned[0].copy_image(&folder.path().join("image"), &|_| ()).unwrap());
         for used in ["new", "shell", "image"] {
