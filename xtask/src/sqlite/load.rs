@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Batch, Connection, OpenFlags};
 
 use super::statement::Scanner;
 use crate::base::{durable, file_facts, interrupt};
@@ -173,8 +173,11 @@ fn run(connection: &Connection, dump: &mut dyn BufRead) -> Result<()> {
 fn execute(connection: &Connection, sql: &[u8]) -> Result<bool> {
     let sql = std::str::from_utf8(sql).context("it is not UTF-8")?;
     let was_open = !connection.is_autocommit();
-    let mut prepared = connection.prepare(sql)?;
-    let mut rows = prepared.raw_query();
-    while rows.next()?.is_some() {}
+    // Normally one; SQLite decides, so that nothing can hide behind a semicolon, and none is fine.
+    let mut batch = Batch::new(connection, sql);
+    while let Some(mut prepared) = batch.next()? {
+        let mut rows = prepared.raw_query();
+        while rows.next()?.is_some() {}
+    }
     Ok(was_open && connection.is_autocommit())
 }

@@ -109,8 +109,7 @@ pub fn pin(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<PinO
         interrupt::check()?;
         let last = pause.is_over();
         let missing = lockers.take();
-        // With two or more locks missing there is no common instant; another round may find them free.
-        if missing.len() > 1 && !last && !lockers.hopeless() {
+        if missing.is_worth_waiting() && !last {
             lockers.release();
             pause.wait();
             continue;
@@ -129,7 +128,8 @@ pub fn pin(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<PinO
             candidate.finish(&mut outcome);
         }
         // What could not be read does not count: it is not in the backup, and is said on its own.
-        let missing: Vec<&Pinned> = outcome.pinned.iter().filter(|p| missing.contains(&p.file)).collect();
+        let missing: Vec<&Pinned> =
+            outcome.pinned.iter().filter(|p| missing.files.contains(&p.file)).collect();
         if missing.len() > 1 {
             let names: Vec<String> = missing.iter().map(|p| p.path.to_string()).collect();
             outcome.findings.push(
@@ -160,6 +160,9 @@ struct Candidate {
 impl Candidate {
     /// Opens the read transaction and makes it real: `BEGIN` alone reads nothing.
     fn begin(&mut self) {
+        if self.failed.as_ref().is_some_and(|error| !open::is_busy(error)) {
+            return; // it could not be opened again
+        }
         self.failed = begin_reading(&self.reader).err();
         let Some(rusqlite::Error::SqliteFailure(error, _)) = &self.failed else { return };
         // A WAL database in a folder where no side file can be made. Without a -wal everything is in the
@@ -182,6 +185,13 @@ impl Candidate {
         // Fails only when no transaction is open, which is what is wanted.
         let _ = self.reader.execute_batch("ROLLBACK");
         self.failed = None;
+        // Reading without locks never looks again for what changed: begin anew.
+        if self.unlocked.take().is_some() {
+            match open_live(&self.file) {
+                Ok(reader) => self.reader = reader,
+                Err(error) => self.failed = Some(error),
+            }
+        }
     }
 
     fn finish(self, outcome: &mut PinOutcome) {
@@ -274,30 +284,31 @@ impl Lockers {
         Lockers { lockers: groups.into_iter().map(|(real, files)| (locker(&real), files)).collect() }
     }
 
-    /// Takes every lock that is free, in sorted order and with hardly any waiting; returns one path of each
-    /// that is not.
-    fn take(&self) -> Vec<PathBuf> {
+    /// Takes every lock that is free, in sorted order and with hardly any waiting.
+    fn take(&self) -> Missing {
         let until = Clock::now() + SPIN;
         loop {
-            let mut missing = Vec::new();
+            let mut missing = Missing::default();
             for (locker, files) in &self.lockers {
-                let taken = locker.as_ref().is_some_and(|locker| {
-                    !locker.is_autocommit() || locker.execute_batch("BEGIN IMMEDIATE").is_ok()
-                });
-                if !taken {
-                    missing.extend(files.first().cloned());
+                let tried = match locker {
+                    Some(locker) if locker.is_autocommit() => locker.execute_batch("BEGIN IMMEDIATE"),
+                    Some(_) => Ok(()), // held since an earlier try
+                    None => Err(rusqlite::Error::InvalidQuery),
+                };
+                match tried {
+                    Ok(()) => continue,
+                    // What can't be read is not in the backup, so it can't be torn either.
+                    Err(error) if open::is_damage(&error) => continue,
+                    Err(error) if open::is_busy(&error) => {}
+                    Err(_) => missing.forever += 1,
                 }
+                missing.files.extend(files.first().cloned());
             }
-            if missing.len() < 2 || Clock::now() >= until {
+            if !missing.is_worth_waiting() || Clock::now() >= until {
                 return missing;
             }
             std::thread::sleep(SPIN / 40);
         }
-    }
-
-    /// Whether waiting is pointless: two or more can't be locked by us at all.
-    fn hopeless(&self) -> bool {
-        self.lockers.iter().filter(|(locker, _)| locker.is_none()).count() > 1
     }
 
     fn release(&self) {
@@ -310,6 +321,23 @@ impl Lockers {
                 let _ = locker.execute_batch("ROLLBACK");
             }
         }
+    }
+}
+
+/// The locks that could not be had.
+#[derive(Default)]
+struct Missing {
+    /// One path of each file.
+    files: Vec<PathBuf>,
+    /// How many of them we can never lock, for want of the right to write.
+    forever: usize,
+}
+
+impl Missing {
+    /// With two or more missing there is no common instant; others' locks may be free later, but where we
+    /// can't lock two at all, waiting is pointless.
+    fn is_worth_waiting(&self) -> bool {
+        self.files.len() > 1 && self.forever < 2
     }
 }
 
