@@ -61,8 +61,11 @@ impl Git {
 
     pub(super) fn classify_with_command(&self) -> Result<Classification> {
         let program = self.program.as_ref().context("this repository needs the git command")?;
+        // On a twin: reading a split index renews the time of its shared part.
+        let scratch = tempfile::tempdir().context("can't make a temporary folder")?;
+        let twin = self.twin(&scratch.path().join("twin"))?;
         let list = |args: &[&str]| {
-            let mut command = program.at(&self.root);
+            let mut command = twin.call(program);
             command.args(["ls-files", "-z"]).args(args);
             output(command, Input::Nothing)
         };

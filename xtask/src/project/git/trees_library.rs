@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use git2::{Delta, DiffOptions, Index, Repository, Signature, Time};
+use git2::{Delta, DiffOptions, Index, ObjectType, Repository};
 
-use super::trees::{EMAIL, INDEX_MESSAGE, NAME, WORKTREE_MESSAGE, Work};
+use super::trees::{INDEX_MESSAGE, WORKTREE_MESSAGE, Work, commit_text, is_empty_tree};
 use super::twin::Twin;
 use crate::base::{interrupt, os_name};
 
@@ -19,9 +19,10 @@ const STAGE_BITS: u16 = 0x3000;
 /// When libgit2 refuses; the caller can go on without.
 pub(super) fn commit_with_library(twin: &Twin, leave_out: &BTreeSet<Vec<u8>>) -> Result<Work> {
     let mut work = Work::default();
-    let repository = twin.library()?;
+    let repository = twin.library(&twin.desk())?;
+    let history = twin.library(&twin.dir)?;
     let head = match twin.commit() {
-        Some(id) => Some(repository.find_commit(git2::Oid::from_str(&id)?)?),
+        Some(id) => Some(history.find_commit(git2::Oid::from_str(&id)?)?),
         None => None,
     };
     let index = open_index(twin)?;
@@ -42,16 +43,15 @@ pub(super) fn commit_with_library(twin: &Twin, leave_out: &BTreeSet<Vec<u8>>) ->
     }
     let worktree_tree = changed.write_tree_to(&repository).context("the working files make no tree")?;
     let commit = |tree: git2::Oid, message: &str| -> Result<Option<String>> {
-        let tree = repository.find_tree(tree)?;
+        let (tree, id) = (tree.to_string(), head.as_ref().map(|head| head.id().to_string()));
         match &head {
-            Some(head) if head.tree_id() == tree.id() => return Ok(Some(head.id().to_string())),
-            None if tree.is_empty() => return Ok(None),
+            Some(head) if head.tree_id().to_string() == tree => return Ok(id),
+            None if is_empty_tree(&tree) => return Ok(None),
             _ => {}
         }
-        let seconds = head.as_ref().map_or(0, |head| head.time().seconds());
-        let who = Signature::new(NAME, EMAIL, &Time::new(seconds, 0))?;
-        let parents: Vec<_> = head.iter().collect();
-        Ok(Some(repository.commit(None, &who, &who, &format!("{message}\n"), &tree, &parents)?.to_string()))
+        let parent = id.as_deref().zip(head.as_ref().map(|head| head.time().seconds()));
+        let text = commit_text(&tree, parent, message);
+        Ok(Some(repository.odb()?.write(ObjectType::Commit, text.as_bytes())?.to_string()))
     };
     work.index = commit(index_tree, INDEX_MESSAGE)?;
     work.worktree = commit(worktree_tree, WORKTREE_MESSAGE)?;
@@ -65,14 +65,14 @@ pub(super) fn commit_with_library(twin: &Twin, leave_out: &BTreeSet<Vec<u8>>) ->
 /// # Errors
 /// When libgit2 refuses.
 pub(super) fn is_dirty(twin: &Twin, leave_out: &BTreeSet<Vec<u8>>) -> Result<bool> {
-    let repository = twin.library()?;
+    let repository = twin.library(&twin.desk())?;
     let mut index = open_index(twin)?;
     if index.has_conflicts() {
         return Ok(true);
     }
     let tree = index.write_tree_to(&repository)?;
     let staged = match twin.commit() {
-        Some(id) => repository.find_commit(git2::Oid::from_str(&id)?)?.tree_id() != tree,
+        Some(id) => twin.library(&twin.dir)?.find_commit(git2::Oid::from_str(&id)?)?.tree_id() != tree,
         None => !index.is_empty(),
     };
     Ok(staged || update(&repository, &mut index, leave_out)?)
