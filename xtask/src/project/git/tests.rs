@@ -136,6 +136,8 @@ pub fn captured(root: &Path, program: Option<&Program>, to: &Path, leave_out: &[
         let changed: BTreeSet<_> = after.keys().chain(before.keys()).filter(differ).collect();
         assert!(changed.is_empty(), "changed: {changed:?}");
     }
+    let lost = capture.findings.iter().find(|finding| finding.code == "git-worktree");
+    assert_eq!(lost, None);
     fs::create_dir_all(to.join("bundles")).unwrap();
     for (path, name) in capture.bundles.iter().zip(&capture.facts.bundles) {
         fs::copy(path, to.join("bundles").join(name)).unwrap();

@@ -147,10 +147,10 @@ impl Git {
             // Unchanged projects give unchanged bundles: with several threads the deltas would differ.
             setting("pack", "threads", "1"),
         ];
+        let effective = self.effective();
         for name in COPIED {
-            let key = name.trim_start_matches("core.");
-            if let Some(value) = self.effective(name) {
-                settings.push(setting("core", key, &value));
+            if let Some(value) = effective.get(name) {
+                settings.push(setting("core", name.trim_start_matches("core."), value));
             }
         }
         if sha256 {
