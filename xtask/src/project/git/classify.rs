@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use anyhow::{Context, Result};
 
-use super::Git;
 use super::run::{Input, output};
+use super::{Git, trees};
 use crate::base::{interrupt, os_name};
 
 /// What git tracks and ignores in a working copy. Paths are raw bytes relative to its top, with `/`.
@@ -70,8 +70,9 @@ impl Git {
             output(command, Input::Nothing)
         };
         let mut found = Classification::default();
-        let listed = list(&[])?;
-        found.tracked.extend(paths(&listed).map(<[u8]>::to_vec));
+        for line in paths(&trees::list_index(&twin, program)?) {
+            found.tracked.insert(trees::entry(line)?.path.to_vec());
+        }
         let ignored = list(&["--others", "--ignored", "--exclude-standard", "--directory"])?;
         paths(&ignored).for_each(|path| found.ignore(path));
         Ok(found)

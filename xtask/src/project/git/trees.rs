@@ -44,11 +44,11 @@ pub(super) struct Head {
 }
 
 /// One entry of the index.
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     mode: &'a [u8],
     id: String,
     stage: u8,
-    path: &'a [u8],
+    pub path: &'a [u8],
     /// Not in the working copy on purpose (sparse checkout).
     skipped: bool,
 }
@@ -71,7 +71,7 @@ pub(super) fn commit_with_command(
     let read = |args: &[&str]| run(twin.call(program), &twin.dir.join("index"), args, Input::Nothing);
     let write = |file: &Path, args: &[&str], input: Input<'_>| run(twin.writing(program), file, args, input);
     let index = twin.dir.join("index");
-    let listed = read(&["ls-files", "-z", "-s", "-t"])?;
+    let listed = list_index(twin, program)?;
     let entries: Vec<Entry<'_>> = paths(&listed).map(entry).collect::<Result<_>>()?;
     let undo = read(&["ls-files", "-z", "--resolve-undo"])?;
     for line in paths(&undo) {
@@ -169,8 +169,40 @@ fn head(twin: &Twin, program: &Program) -> Result<Option<Head>> {
     Ok(Some(Head { tree: tree.to_owned(), time: time.parse().unwrap_or(0), commit }))
 }
 
+/// Every entry of the index as `<tag> <mode> <id> <stage>\t<path>`, each ended by NUL. Folders that stand for
+/// what is in them are written out here: git itself would write trees for that.
+///
+/// # Errors
+/// When git can't read the index.
+pub(super) fn list_index(twin: &Twin, program: &Program) -> Result<Vec<u8>> {
+    let args: &[&str] = if twin.sparse_index { &["--sparse"] } else { &[] };
+    let listed = output_of(twin, program, &[&["ls-files", "-z", "-s", "-t"], args].concat(), Input::Nothing)?;
+    if !twin.sparse_index {
+        return Ok(listed);
+    }
+    let mut whole = Vec::new();
+    for line in paths(&listed) {
+        let folder = entry(line)?;
+        if folder.mode != b"040000" {
+            whole.extend([line, b"\0"].concat());
+            continue;
+        }
+        let inside =
+            output_of(twin, program, &["ls-tree", "-r", "-z", "--full-tree", &folder.id], Input::Nothing)?;
+        for line in paths(&inside) {
+            // `<mode> <type> <id>\t<path>`
+            let mut fields = line.splitn(2, |&b| b == b'\t');
+            let (facts, path) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+            let words: Vec<&[u8]> = facts.split(|&b| b == b' ').collect();
+            let [mode, _, id] = words.as_slice() else { bail!("an entry of a tree: {}", escape(line)) };
+            whole.extend([b"S ", *mode, b" ", id, b" 0\t", folder.path, path, b"\0"].concat());
+        }
+    }
+    Ok(whole)
+}
+
 /// `H 100644 <id> 0\t<path>`.
-fn entry(line: &[u8]) -> Result<Entry<'_>> {
+pub(super) fn entry(line: &[u8]) -> Result<Entry<'_>> {
     let tab = line.iter().position(|&b| b == b'\t').context("an entry of the index without a path")?;
     let words: Vec<&[u8]> = line[..tab].split(|&b| b == b' ').collect();
     let [tag, mode, id, stage] = words.as_slice() else { bail!("an entry of the index: {}", escape(line)) };
@@ -243,8 +275,10 @@ pub(super) fn is_empty_tree(id: &str) -> bool {
 /// # Errors
 /// When git refuses.
 pub(super) fn is_dirty(twin: &Twin, program: &Program, leave_out: &BTreeSet<Vec<u8>>) -> Result<bool> {
-    let list = output_of(twin, program, &["ls-files", "-z"], Input::Nothing)?;
-    let tracked: Vec<&[u8]> = paths(&list).filter(|path| leave_out.contains(*path)).collect();
+    let listed = list_index(twin, program)?;
+    let entries: Vec<Entry<'_>> = paths(&listed).map(entry).collect::<Result<_>>()?;
+    let tracked: Vec<&[u8]> =
+        entries.iter().map(|e| e.path).filter(|path| leave_out.contains(*path)).collect();
     if !tracked.is_empty() {
         // In the copy of the index; so git does not look at the databases at all.
         let args = ["update-index", "-z", "--assume-unchanged", "--stdin"];

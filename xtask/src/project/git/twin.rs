@@ -34,6 +34,8 @@ pub(super) struct Twin {
     pub format: String,
     /// Whether the index is one file that lists every path: not split, not sparse.
     pub whole_index: bool,
+    /// Whether the index has folders that stand for what is in them.
+    pub sparse_index: bool,
     /// What went wrong on the way.
     pub findings: Vec<Finding>,
 }
@@ -71,6 +73,7 @@ impl Git {
             head,
             format: self.object_format().to_owned(),
             whole_index: true,
+            sparse_index: false,
             findings,
         };
         let head = match &twin.head {
@@ -91,6 +94,7 @@ impl Git {
         alternates.push(b'\n');
         write(&dir.join("objects/info/alternates"), &alternates)?;
         copy(&self.common.join("shallow"), &dir.join("shallow"))?;
+        copy(&self.own.join("info/sparse-checkout"), &dir.join("info/sparse-checkout"))?;
         copy(&self.common.join("info/exclude"), &dir.join("info/exclude"))?;
         if !self.is_reftable() {
             copy(&self.own.join("logs/HEAD"), &dir.join("logs/HEAD"))?;
@@ -103,10 +107,10 @@ impl Git {
                 twin.whole_index &= !copy(&self.own.join(&name), &dir.join(&name))?;
             }
         }
-        // A sparse index can be read only by who can read trees (gitformat-index(5), "Sparse Directory
-        // Entries").
+        // The extension that says that folders stand for what is in them (gitformat-index(5)).
         let index = fs::read(dir.join("index")).unwrap_or_default();
-        twin.whole_index &= !index.windows(4).any(|bytes| bytes == b"sdir");
+        twin.sparse_index = index.windows(4).any(|bytes| bytes == b"sdir");
+        twin.whole_index &= !twin.sparse_index;
         Ok(twin)
     }
 
@@ -151,6 +155,14 @@ impl Git {
         for name in COPIED {
             if let Some(value) = effective.get(name) {
                 settings.push(setting("core", name.trim_start_matches("core."), value));
+            }
+        }
+        // Without these git would expand a sparse index, and write (renew) trees of the project for it.
+        for (section, key) in
+            [("core", "sparsecheckout"), ("core", "sparsecheckoutcone"), ("index", "sparse")]
+        {
+            if let Some(value) = effective.get(&format!("{section}.{key}")) {
+                settings.push(setting(section, key, value));
             }
         }
         if sha256 {
