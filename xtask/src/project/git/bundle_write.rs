@@ -159,7 +159,7 @@ fn write_with_gaps(
     program: &Program,
     listed: &[(String, String)],
     path: &Path,
-) -> Result<(PathBuf, u64)> {
+) -> Result<(PathBuf, usize)> {
     let names = twin.dir.join("objects.list");
     let mut command = program.on(&twin.dir);
     command.args(["rev-list", "--objects", "--missing=print", "--all", "--reflog"]);
@@ -167,32 +167,82 @@ fn write_with_gaps(
     if !told.ok {
         bail!("{}", reason(&told.err));
     }
-    let missing = twin.dir.join("missing");
-    let wanted = twin.dir.join("objects.wanted");
-    let mut gaps = BufWriter::new(create_private_file(&missing)?);
-    let mut pack = BufWriter::new(create_private_file(&wanted)?);
-    let (mut lost, mut count) = (BTreeSet::new(), 0);
-    for line in BufReader::new(File::open(&names)?).split(b'\n') {
-        let line = line?;
-        if let Some(id) = line.strip_prefix(b"?") {
-            gaps.write_all(&[id, b"\n"].concat())?;
-            lost.insert(String::from_utf8_lossy(id).into_owned());
-            count += 1;
-        } else {
-            // The path behind the id helps git to find what resembles what.
-            pack.write_all(&[&line, b"\n".as_slice()].concat())?;
+    let mut bad = BTreeSet::new();
+    let (hash, lost) = match pack_without(twin, program, &names, &bad) {
+        Ok(packed) => packed,
+        Err(error) => {
+            // Some are there and can't be read.
+            bad = damaged(twin, program)?;
+            if bad.is_empty() {
+                return Err(error);
+            }
+            pack_without(twin, program, &names, &bad)?
         }
+    };
+    let missing = twin.dir.join("missing");
+    let mut gaps = BufWriter::new(create_private_file(&missing)?);
+    for id in &lost {
+        writeln!(gaps, "{id}")?;
     }
     gaps.flush()?;
-    pack.flush()?;
-    drop(pack);
+    let there: Vec<_> = listed.iter().filter(|(id, _)| !lost.contains(id)).cloned().collect();
+    join(&twin.format, &there, &twin.dir.join(format!("gaps-{hash}.pack")), path)?;
+    Ok((missing, lost.len()))
+}
+
+/// Packs the objects of a list but those that are missing or bad; the pack's hash and the ids left out.
+fn pack_without(
+    twin: &Twin,
+    program: &Program,
+    names: &Path,
+    bad: &BTreeSet<String>,
+) -> Result<(String, BTreeSet<String>)> {
+    let wanted = twin.dir.join("objects.wanted");
+    durable_remove(&wanted)?;
+    let mut out = BufWriter::new(create_private_file(&wanted)?);
+    let mut lost = BTreeSet::new();
+    for line in BufReader::new(File::open(names)?).split(b'\n') {
+        let line = line?;
+        let id = String::from_utf8_lossy(line.split(|&b| b == b' ').next().unwrap_or_default()).into_owned();
+        if let Some(id) = id.strip_prefix('?') {
+            lost.insert(id.to_owned());
+        } else if bad.contains(&id) {
+            lost.insert(id);
+        } else {
+            // The path behind the id helps git to find what resembles what.
+            out.write_all(&[&line, b"\n".as_slice()].concat())?;
+        }
+    }
+    out.flush()?;
     let mut command = program.on(&twin.dir);
     command.args(["pack-objects", "--quiet", "--delta-base-offset"]).arg(twin.dir.join("gaps"));
     let hash = output(command, Input::Rest(File::open(&wanted)?))?;
-    let hash = String::from_utf8_lossy(&hash).trim().to_owned();
-    let there: Vec<_> = listed.iter().filter(|(id, _)| !lost.contains(id)).cloned().collect();
-    join(&twin.format, &there, &twin.dir.join(format!("gaps-{hash}.pack")), path)?;
-    Ok((missing, count))
+    Ok((String::from_utf8_lossy(&hash).trim().to_owned(), lost))
+}
+
+/// Objects that are there and can't be read: what `git fsck` mentions, each tried.
+fn damaged(twin: &Twin, program: &Program) -> Result<BTreeSet<String>> {
+    let mut command = program.on(&twin.dir);
+    command.args(["fsck", "--full", "--no-dangling", "--no-progress"]);
+    let told = answer(command, Input::Nothing)?;
+    let text = told.err + &String::from_utf8_lossy(&told.out);
+    // A loose object is mentioned as the name of its file, with a slash after two digits.
+    let text = text.replace('/', "");
+    let words = text.split(|c: char| !c.is_ascii_hexdigit());
+    let width = if twin.format == "sha1" { 40 } else { 64 };
+    let tails = words.filter_map(|word| word.get(word.len().checked_sub(width)?..));
+    let candidates: BTreeSet<&str> = tails.filter(|word| refs::is_id(word)).collect();
+    let mut bad = BTreeSet::new();
+    for id in candidates {
+        let mut command = program.on(&twin.dir);
+        // To the end of the object, whatever its type, and nothing of it kept in memory.
+        command.args(["cat-file", "-p", id]);
+        let nowhere = tempfile::tempfile_in(&twin.dir)?;
+        if !answer_into(command, Input::Nothing, nowhere)?.ok {
+            bad.insert(id.to_owned());
+        }
+    }
+    Ok(bad)
 }
 
 /// The refs whose history is whole, and the names of the others. One call of git per ref.
@@ -218,7 +268,7 @@ fn whole_refs(
 
 /// The same bundle from libgit2.
 fn write_with_library(twin: &Twin, listed: &[(String, String)], path: &Path) -> Result<()> {
-    let repository = twin.library()?;
+    let repository = twin.library(&twin.dir)?;
     let odb = repository.odb()?;
     let mut builder = repository.packbuilder()?;
     builder.set_progress_callback(|_, _, _| interrupt::check().is_ok())?;

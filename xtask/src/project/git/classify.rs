@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use anyhow::{Context, Result};
 
-use super::Git;
 use super::run::{Input, output};
+use super::{Git, trees};
 use crate::base::{interrupt, os_name};
 
 /// What git tracks and ignores in a working copy. Paths are raw bytes relative to its top, with `/`.
@@ -61,14 +61,18 @@ impl Git {
 
     pub(super) fn classify_with_command(&self) -> Result<Classification> {
         let program = self.program.as_ref().context("this repository needs the git command")?;
+        // On a twin: reading a split index renews the time of its shared part.
+        let scratch = tempfile::tempdir().context("can't make a temporary folder")?;
+        let twin = self.twin(&scratch.path().join("twin"))?;
         let list = |args: &[&str]| {
-            let mut command = program.at(&self.root);
+            let mut command = twin.call(program);
             command.args(["ls-files", "-z"]).args(args);
             output(command, Input::Nothing)
         };
         let mut found = Classification::default();
-        let listed = list(&[])?;
-        found.tracked.extend(paths(&listed).map(<[u8]>::to_vec));
+        for line in paths(&trees::list_index(&twin, program)?) {
+            found.tracked.insert(trees::entry(line)?.path.to_vec());
+        }
         let ignored = list(&["--others", "--ignored", "--exclude-standard", "--directory"])?;
         paths(&ignored).for_each(|path| found.ignore(path));
         Ok(found)

@@ -28,6 +28,7 @@ mod twin;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -185,19 +186,33 @@ impl Git {
         settings::is_partial(&self.settings)
     }
 
-    /// A setting as git sees it here, the user's and the system's files included; `None` when nobody set it.
-    fn effective(&self, name: &str) -> Option<String> {
+    /// Settings as git sees them here, the user's and the system's files included, by lower-case name; where
+    /// nobody set one it is absent. None at all where they can't be read: git's defaults then hold.
+    fn effective(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
         if let Some(program) = &self.program {
             let mut command = program.at(&self.root);
-            command.args(["config", "--get", name]);
+            command.args(["config", "--list", "-z"]);
             if let Ok(answer) = answer(command, Input::Nothing)
                 && answer.ok
             {
-                return Some(answer.text());
+                for line in classify::paths(&answer.out) {
+                    let text = String::from_utf8_lossy(line);
+                    // A key without a value means yes.
+                    let (name, value) = text.split_once('\n').unwrap_or((&text, "true"));
+                    found.insert(name.to_lowercase(), value.to_owned());
+                }
+                return found;
             }
         }
-        // Without git, or where git has no answer; a setting that can't be read is one that is not set.
-        let mut config = self.library.as_ref()?.config().ok()?;
-        config.snapshot().ok()?.get_string(name).ok()
+        let config = self.library.as_ref().and_then(|library| library.config().ok());
+        let entries = config.as_ref().and_then(|config| config.entries(None).ok());
+        if let Some(mut entries) = entries {
+            while let Some(Ok(entry)) = entries.next() {
+                let (Ok(name), Ok(value)) = (entry.name(), entry.value()) else { continue };
+                found.insert(name.to_lowercase(), value.to_owned());
+            }
+        }
+        found
     }
 }

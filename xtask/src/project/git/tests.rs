@@ -130,7 +130,14 @@ pub fn captured(root: &Path, program: Option<&Program>, to: &Path, leave_out: &[
     let capture = git.capture(scratch.path(), &leave_out, &Silent).unwrap();
     git.classify().unwrap();
     git.facts(&leave_out).unwrap();
-    assert!((snapshot(&own), snapshot(&common)) == before, ".git was changed");
+    for (folder, before) in [(&own, &before.0), (&common, &before.1)] {
+        let after = snapshot(folder);
+        let differ = |path: &&PathBuf| after.get(*path) != before.get(*path);
+        let changed: BTreeSet<_> = after.keys().chain(before.keys()).filter(differ).collect();
+        assert!(changed.is_empty(), "changed: {changed:?}");
+    }
+    let lost = capture.findings.iter().find(|finding| finding.code == "git-worktree");
+    assert_eq!(lost, None);
     fs::create_dir_all(to.join("bundles")).unwrap();
     for (path, name) in capture.bundles.iter().zip(&capture.facts.bundles) {
         fs::copy(path, to.join("bundles").join(name)).unwrap();

@@ -8,12 +8,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::classify::paths;
 use super::run::{Input, Program, answer, output};
 use super::twin::{Twin, copy};
+use crate::base::durable::remove_file;
 use crate::base::finding::Finding;
 use crate::base::safe_path::{SafePath, escape};
 use crate::base::{interrupt, os_name};
@@ -42,17 +44,14 @@ pub(super) struct Head {
 }
 
 /// One entry of the index.
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     mode: &'a [u8],
     id: String,
     stage: u8,
-    path: &'a [u8],
+    pub path: &'a [u8],
     /// Not in the working copy on purpose (sparse checkout).
     skipped: bool,
 }
-
-pub(super) const NAME: &str = "xtask";
-pub(super) const EMAIL: &str = "xtask@localhost";
 
 /// Commits index and working files of the twin with the git command.
 ///
@@ -65,20 +64,24 @@ pub(super) fn commit_with_command(
 ) -> Result<Work> {
     let mut work = Work::default();
     let head = head(twin, program)?;
-    let with_index = |file: &Path, args: &[&str], input: Input<'_>| {
-        let mut command = twin.call(program);
+    let run = |mut command: Command, file: &Path, args: &[&str], input: Input<'_>| {
         command.env("GIT_INDEX_FILE", file).args(args);
         output(command, input)
     };
+    let read = |args: &[&str]| run(twin.call(program), &twin.dir.join("index"), args, Input::Nothing);
+    let write = |file: &Path, args: &[&str], input: Input<'_>| run(twin.writing(program), file, args, input);
     let index = twin.dir.join("index");
-    let listed = with_index(&index, &["ls-files", "-z", "-s", "-t"], Input::Nothing)?;
+    let listed = list_index(twin, program)?;
     let entries: Vec<Entry<'_>> = paths(&listed).map(entry).collect::<Result<_>>()?;
-    let undo = with_index(&index, &["ls-files", "-z", "--resolve-undo"], Input::Nothing)?;
+    let undo = read(&["ls-files", "-z", "--resolve-undo"])?;
     for line in paths(&undo) {
         work.keep.extend(String::from_utf8_lossy(line).split(' ').nth(1).map(str::to_owned));
     }
     let conflicted = entries.iter().any(|entry| entry.stage > 0);
-    let index_tree = if conflicted {
+    let (staged, changed) = (twin.desk().join("index.staged"), twin.desk().join("index.changed"));
+    copy(&index, &staged)?;
+    copy(&index, &changed)?;
+    if conflicted || !twin.whole_index {
         let mut merged = Vec::new();
         for entry in &entries {
             if entry.stage == 0 {
@@ -87,17 +90,14 @@ pub(super) fn commit_with_command(
                 work.keep.insert(entry.id.clone());
             }
         }
-        let flat = twin.dir.join("index.flat");
-        with_index(&flat, &["update-index", "-z", "--index-info"], Input::Bytes(&merged))?;
-        with_index(&flat, &["write-tree", "--missing-ok"], Input::Nothing)?
-    } else {
-        with_index(&index, &["write-tree", "--missing-ok"], Input::Nothing)?
-    };
-
-    let changed = twin.dir.join("index.work");
-    copy(&index, &changed)?;
-    let untracked =
-        with_index(&index, &["ls-files", "-z", "--others", "--exclude-standard"], Input::Nothing)?;
+        remove_file(&staged)?;
+        write(&staged, &["update-index", "-z", "--index-info"], Input::Bytes(&merged))?;
+    }
+    if !twin.whole_index {
+        copy(&staged, &changed)?;
+    }
+    let index_tree = write(&staged, &["write-tree", "--missing-ok"], Input::Nothing)?;
+    let untracked = read(&["ls-files", "-z", "--others", "--exclude-standard"])?;
     let tracked = entries.iter().filter(|e| !e.skipped && e.mode != b"160000").map(|e| e.path);
     // An untracked path that ends in / is another repository; the scan of the files names it.
     let others = paths(&untracked).filter(|path| !path.ends_with(b"/"));
@@ -105,10 +105,10 @@ pub(super) fn commit_with_command(
     let (mut present, gone) = sort_by_presence(&twin.root, candidates)?;
     if !gone.is_empty() {
         let args = ["update-index", "-z", "--force-remove", "--stdin"];
-        with_index(&changed, &args, Input::Bytes(&joined(&gone)))?;
+        write(&changed, &args, Input::Bytes(&joined(&gone)))?;
     }
     let add = ["update-index", "-z", "--add", "--remove", "--replace", "--stdin"];
-    if let Err(first) = with_index(&changed, &add, Input::Bytes(&joined(&present))) {
+    if let Err(first) = write(&changed, &add, Input::Bytes(&joined(&present))) {
         // One file that can't be read must not keep the others out.
         let before = present.len();
         present.retain(|path| {
@@ -126,9 +126,9 @@ pub(super) fn commit_with_command(
         if present.len() == before {
             return Err(first);
         }
-        with_index(&changed, &add, Input::Bytes(&joined(&present)))?;
+        write(&changed, &add, Input::Bytes(&joined(&present)))?;
     }
-    let worktree_tree = with_index(&changed, &["write-tree", "--missing-ok"], Input::Nothing)?;
+    let worktree_tree = write(&changed, &["write-tree", "--missing-ok"], Input::Nothing)?;
 
     let (index_tree, worktree_tree) = (text(&index_tree), text(&worktree_tree));
     let commit = |tree: &str, what: &str| -> Result<Option<String>> {
@@ -137,28 +137,27 @@ pub(super) fn commit_with_command(
             None if is_empty_tree(tree) => return Ok(None),
             _ => {}
         }
-        let date = format!("{} +0000", head.as_ref().map_or(0, |head| head.time));
-        let mut command = twin.call(program);
-        for who in ["AUTHOR", "COMMITTER"] {
-            command.env(format!("GIT_{who}_NAME"), NAME).env(format!("GIT_{who}_EMAIL"), EMAIL);
-            command.env(format!("GIT_{who}_DATE"), &date);
-        }
-        command.args(["commit-tree", "--no-gpg-sign", "-m", what, tree]);
-        if let Some(head) = &head {
-            command.args(["-p", &head.commit]);
-        }
-        Ok(Some(text(&output(command, Input::Nothing)?)))
+        let told = commit_text(tree, head.as_ref().map(|head| (head.commit.as_str(), head.time)), what);
+        let args = ["hash-object", "-t", "commit", "-w", "--stdin"];
+        Ok(Some(text(&write(&staged, &args, Input::Bytes(told.as_bytes()))?)))
     };
     work.index = commit(&index_tree, INDEX_MESSAGE)?;
     work.worktree = commit(&worktree_tree, WORKTREE_MESSAGE)?;
     let base = head.as_ref().map(|head| head.tree.as_str());
-    let staged = base.map_or(!is_empty_tree(&index_tree), |tree| tree != index_tree);
-    work.dirty = conflicted || staged || index_tree != worktree_tree;
+    let is_staged = base.map_or(!is_empty_tree(&index_tree), |tree| tree != index_tree);
+    work.dirty = conflicted || is_staged || index_tree != worktree_tree;
     Ok(work)
 }
 
 pub(super) const INDEX_MESSAGE: &str = "What was staged when the backup was made";
 pub(super) const WORKTREE_MESSAGE: &str = "The working files when the backup was made";
+
+/// A commit as git stores it. Written by ourselves, so that neither the user's name nor a key is asked for.
+pub(super) fn commit_text(tree: &str, parent: Option<(&str, i64)>, message: &str) -> String {
+    let (parent, time) = parent.map_or((String::new(), 0), |(id, time)| (format!("parent {id}\n"), time));
+    let who = format!("xtask <xtask@localhost> {time} +0000");
+    format!("tree {tree}\n{parent}author {who}\ncommitter {who}\n\n{message}\n")
+}
 
 /// `None` before the first commit.
 fn head(twin: &Twin, program: &Program) -> Result<Option<Head>> {
@@ -170,8 +169,40 @@ fn head(twin: &Twin, program: &Program) -> Result<Option<Head>> {
     Ok(Some(Head { tree: tree.to_owned(), time: time.parse().unwrap_or(0), commit }))
 }
 
+/// Every entry of the index as `<tag> <mode> <id> <stage>\t<path>`, each ended by NUL. Folders that stand for
+/// what is in them are written out here: git itself would write trees for that.
+///
+/// # Errors
+/// When git can't read the index.
+pub(super) fn list_index(twin: &Twin, program: &Program) -> Result<Vec<u8>> {
+    let args: &[&str] = if twin.sparse_index { &["--sparse"] } else { &[] };
+    let listed = output_of(twin, program, &[&["ls-files", "-z", "-s", "-t"], args].concat(), Input::Nothing)?;
+    if !twin.sparse_index {
+        return Ok(listed);
+    }
+    let mut whole = Vec::new();
+    for line in paths(&listed) {
+        let folder = entry(line)?;
+        if folder.mode != b"040000" {
+            whole.extend([line, b"\0"].concat());
+            continue;
+        }
+        let inside =
+            output_of(twin, program, &["ls-tree", "-r", "-z", "--full-tree", &folder.id], Input::Nothing)?;
+        for line in paths(&inside) {
+            // `<mode> <type> <id>\t<path>`
+            let mut fields = line.splitn(2, |&b| b == b'\t');
+            let (facts, path) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+            let words: Vec<&[u8]> = facts.split(|&b| b == b' ').collect();
+            let [mode, _, id] = words.as_slice() else { bail!("an entry of a tree: {}", escape(line)) };
+            whole.extend([b"S ", *mode, b" ", id, b" 0\t", folder.path, path, b"\0"].concat());
+        }
+    }
+    Ok(whole)
+}
+
 /// `H 100644 <id> 0\t<path>`.
-fn entry(line: &[u8]) -> Result<Entry<'_>> {
+pub(super) fn entry(line: &[u8]) -> Result<Entry<'_>> {
     let tab = line.iter().position(|&b| b == b'\t').context("an entry of the index without a path")?;
     let words: Vec<&[u8]> = line[..tab].split(|&b| b == b' ').collect();
     let [tag, mode, id, stage] = words.as_slice() else { bail!("an entry of the index: {}", escape(line)) };
@@ -231,7 +262,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// The id of the tree without entries, in both object formats.
-fn is_empty_tree(id: &str) -> bool {
+pub(super) fn is_empty_tree(id: &str) -> bool {
     matches!(
         id,
         "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
@@ -244,8 +275,10 @@ fn is_empty_tree(id: &str) -> bool {
 /// # Errors
 /// When git refuses.
 pub(super) fn is_dirty(twin: &Twin, program: &Program, leave_out: &BTreeSet<Vec<u8>>) -> Result<bool> {
-    let list = output_of(twin, program, &["ls-files", "-z"], Input::Nothing)?;
-    let tracked: Vec<&[u8]> = paths(&list).filter(|path| leave_out.contains(*path)).collect();
+    let listed = list_index(twin, program)?;
+    let entries: Vec<Entry<'_>> = paths(&listed).map(entry).collect::<Result<_>>()?;
+    let tracked: Vec<&[u8]> =
+        entries.iter().map(|e| e.path).filter(|path| leave_out.contains(*path)).collect();
     if !tracked.is_empty() {
         // In the copy of the index; so git does not look at the databases at all.
         let args = ["update-index", "-z", "--assume-unchanged", "--stdin"];

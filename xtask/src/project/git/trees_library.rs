@@ -4,24 +4,31 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use git2::{Delta, DiffOptions, Index, Repository, Signature, Time};
+use git2::{Delta, DiffOptions, Index, ObjectType, Repository};
 
-use super::trees::{EMAIL, INDEX_MESSAGE, NAME, WORKTREE_MESSAGE, Work};
+use super::trees::{INDEX_MESSAGE, WORKTREE_MESSAGE, Work, commit_text, is_empty_tree};
 use super::twin::Twin;
 use crate::base::{interrupt, os_name};
 
 /// Bits of an entry's flags that tell its stage (gitformat-index(5)).
 const STAGE_BITS: u16 = 0x3000;
 
+/// Lets libgit2 write trees of objects that the desk does not have: they are in the project.
+fn allow_absent() {
+    git2::opts::strict_object_creation(false);
+}
+
 /// Commits index and working files of the twin.
 ///
 /// # Errors
 /// When libgit2 refuses; the caller can go on without.
 pub(super) fn commit_with_library(twin: &Twin, leave_out: &BTreeSet<Vec<u8>>) -> Result<Work> {
+    allow_absent();
     let mut work = Work::default();
-    let repository = twin.library()?;
+    let repository = twin.library(&twin.desk())?;
+    let history = twin.library(&twin.dir)?;
     let head = match twin.commit() {
-        Some(id) => Some(repository.find_commit(git2::Oid::from_str(&id)?)?),
+        Some(id) => Some(history.find_commit(git2::Oid::from_str(&id)?)?),
         None => None,
     };
     let index = open_index(twin)?;
@@ -36,22 +43,21 @@ pub(super) fn commit_with_library(twin: &Twin, leave_out: &BTreeSet<Vec<u8>>) ->
     let index_tree = merged.write_tree_to(&repository).context("the index can't be written as a tree")?;
     let mut changed = open_index(twin)?;
     let left: Vec<_> = changed.iter().filter(|entry| leave_out.contains(&entry.path)).collect();
-    update(&repository, &mut changed, leave_out)?;
+    update(&history, Some(&repository), &mut changed, leave_out)?;
     for entry in &left {
         changed.add(entry)?;
     }
     let worktree_tree = changed.write_tree_to(&repository).context("the working files make no tree")?;
     let commit = |tree: git2::Oid, message: &str| -> Result<Option<String>> {
-        let tree = repository.find_tree(tree)?;
+        let (tree, id) = (tree.to_string(), head.as_ref().map(|head| head.id().to_string()));
         match &head {
-            Some(head) if head.tree_id() == tree.id() => return Ok(Some(head.id().to_string())),
-            None if tree.is_empty() => return Ok(None),
+            Some(head) if head.tree_id().to_string() == tree => return Ok(id),
+            None if is_empty_tree(&tree) => return Ok(None),
             _ => {}
         }
-        let seconds = head.as_ref().map_or(0, |head| head.time().seconds());
-        let who = Signature::new(NAME, EMAIL, &Time::new(seconds, 0))?;
-        let parents: Vec<_> = head.iter().collect();
-        Ok(Some(repository.commit(None, &who, &who, &format!("{message}\n"), &tree, &parents)?.to_string()))
+        let parent = id.as_deref().zip(head.as_ref().map(|head| head.time().seconds()));
+        let text = commit_text(&tree, parent, message);
+        Ok(Some(repository.odb()?.write(ObjectType::Commit, text.as_bytes())?.to_string()))
     };
     work.index = commit(index_tree, INDEX_MESSAGE)?;
     work.worktree = commit(worktree_tree, WORKTREE_MESSAGE)?;
@@ -65,17 +71,19 @@ pub(super) fn commit_with_library(twin: &Twin, leave_out: &BTreeSet<Vec<u8>>) ->
 /// # Errors
 /// When libgit2 refuses.
 pub(super) fn is_dirty(twin: &Twin, leave_out: &BTreeSet<Vec<u8>>) -> Result<bool> {
-    let repository = twin.library()?;
+    let history = twin.library(&twin.dir)?;
     let mut index = open_index(twin)?;
     if index.has_conflicts() {
         return Ok(true);
     }
-    let tree = index.write_tree_to(&repository)?;
     let staged = match twin.commit() {
-        Some(id) => repository.find_commit(git2::Oid::from_str(&id)?)?.tree_id() != tree,
+        Some(id) => {
+            let tree = history.find_commit(git2::Oid::from_str(&id)?)?.tree()?;
+            history.diff_tree_to_index(Some(&tree), Some(&index), None)?.deltas().len() > 0
+        }
         None => !index.is_empty(),
     };
-    Ok(staged || update(&repository, &mut index, leave_out)?)
+    Ok(staged || update(&history, None, &mut index, leave_out)?)
 }
 
 fn open_index(twin: &Twin) -> Result<Index> {
@@ -83,20 +91,24 @@ fn open_index(twin: &Twin) -> Result<Index> {
     if path.exists() { Index::open(&path).context("libgit2 can't read the index") } else { Ok(Index::new()?) }
 }
 
-/// Brings the index, in memory, to what is on disk, without those that are left out. Whether that changed
-/// anything.
-fn update(repository: &Repository, index: &mut Index, leave_out: &BTreeSet<Vec<u8>>) -> Result<bool> {
+/// Compares the index with what is on disk, without those that are left out; with a desk to write objects
+/// at, brings it to that, in memory. Whether anything differed.
+fn update(
+    history: &Repository,
+    desk: Option<&Repository>,
+    index: &mut Index,
+    leave_out: &BTreeSet<Vec<u8>>,
+) -> Result<bool> {
     // Out of the index they are untracked for the comparison, and the content of what is untracked is not
     // read by it.
     let left: Vec<Vec<u8>> = index.iter().map(|e| e.path).filter(|path| leave_out.contains(path)).collect();
     for path in &left {
         index.remove_path(os_name::to_os(path)?.as_ref())?;
     }
-    repository.set_index(index)?;
     let mut options = DiffOptions::new();
     options.include_untracked(true).recurse_untracked_dirs(true).include_typechange(true);
     options.ignore_submodules(true);
-    let diff = repository.diff_index_to_workdir(Some(index), Some(&mut options))?;
+    let diff = history.diff_index_to_workdir(Some(index), Some(&mut options))?;
     let (mut add, mut remove) = (Vec::new(), Vec::new());
     for delta in diff.deltas() {
         interrupt::check()?;
@@ -106,8 +118,7 @@ fn update(repository: &Repository, index: &mut Index, leave_out: &BTreeSet<Vec<u
             continue;
         }
         let name = os_name::to_os(path)?;
-        let on_disk =
-            repository.workdir().map(|root| root.join(&name)).and_then(|p| p.symlink_metadata().ok());
+        let on_disk = history.workdir().map(|root| root.join(&name)).and_then(|p| p.symlink_metadata().ok());
         match on_disk {
             Some(meta) if meta.is_file() || meta.is_symlink() => add.push(name),
             Some(meta) if !meta.is_dir() => {}
@@ -115,6 +126,8 @@ fn update(repository: &Repository, index: &mut Index, leave_out: &BTreeSet<Vec<u
         }
     }
     let changed = !add.is_empty() || !remove.is_empty();
+    let Some(desk) = desk else { return Ok(changed) };
+    desk.set_index(index)?;
     // First what is gone: a folder may have taken a file's place, or the other way round.
     for path in remove {
         index.remove_path(path.as_ref())?;

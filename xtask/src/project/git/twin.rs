@@ -1,6 +1,10 @@
 //! The twin: a git folder of our own in a scratch folder, with the project's refs, reflogs and a copy of
 //! its index, borrowing the project's objects. Work on it can't change the project, and its configuration
 //! names no program.
+//!
+//! New objects are written at the *desk*, a folder inside that borrows nothing: git and libgit2 both renew
+//! the time of an object that they are about to write and find in a borrowed folder, which would be a
+//! change of the project.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +32,10 @@ pub(super) struct Twin {
     pub head: Value,
     /// `sha1` or `sha256`.
     pub format: String,
+    /// Whether the index is one file that lists every path: not split, not sparse.
+    pub whole_index: bool,
+    /// Whether the index has folders that stand for what is in them.
+    pub sparse_index: bool,
     /// What went wrong on the way.
     pub findings: Vec<Finding>,
 }
@@ -52,8 +60,10 @@ impl Git {
     /// When HEAD or the refs can't be read, or the folder can't be written.
     pub(super) fn twin(&self, dir: &Path) -> Result<Twin> {
         let mut findings = Vec::new();
+        let desk = dir.join("desk");
         for folder in ["refs", "objects/info", "objects/pack", "logs", "info"] {
             create_private_dir(&dir.join(folder))?;
+            create_private_dir(&desk.join(folder))?;
         }
         let (refs, head) = self.read_refs(dir, &mut findings)?;
         let twin = Twin {
@@ -62,6 +72,8 @@ impl Git {
             refs,
             head,
             format: self.object_format().to_owned(),
+            whole_index: true,
+            sparse_index: false,
             findings,
         };
         let head = match &twin.head {
@@ -70,13 +82,20 @@ impl Git {
         };
         write(&dir.join("HEAD"), head.as_bytes())?;
         twin.write_refs(&Refs::new())?;
-        write(&dir.join("config"), config::write(&self.twin_settings()).as_bytes())?;
+        let settings = config::write(&self.twin_settings());
+        for place in [dir, &desk] {
+            write(&place.join("config"), settings.as_bytes())?;
+            copy(&self.common.join("info/attributes"), &place.join("info/attributes"))?;
+        }
+        write(&desk.join("HEAD"), b"ref: refs/heads/main\n")?;
         let mut twin = twin;
-        let alternates = self.alternates(&mut twin.findings)?;
+        let mut alternates = self.alternates(&mut twin.findings)?;
+        alternates.extend(quoted(&os_name::from_os(desk.join("objects").as_os_str())?));
+        alternates.push(b'\n');
         write(&dir.join("objects/info/alternates"), &alternates)?;
         copy(&self.common.join("shallow"), &dir.join("shallow"))?;
+        copy(&self.own.join("info/sparse-checkout"), &dir.join("info/sparse-checkout"))?;
         copy(&self.common.join("info/exclude"), &dir.join("info/exclude"))?;
-        copy(&self.common.join("info/attributes"), &dir.join("info/attributes"))?;
         if !self.is_reftable() {
             copy(&self.own.join("logs/HEAD"), &dir.join("logs/HEAD"))?;
             copy_logs(&self.common.join("logs/refs"), &dir.join("logs/refs"))?;
@@ -85,9 +104,13 @@ impl Git {
         for entry in fs::read_dir(&self.own).with_context(|| format!("can't read {}", self.own.display()))? {
             let name = entry?.file_name();
             if name.to_string_lossy().starts_with("sharedindex.") {
-                copy(&self.own.join(&name), &dir.join(&name))?;
+                twin.whole_index &= !copy(&self.own.join(&name), &dir.join(&name))?;
             }
         }
+        // The extension that says that folders stand for what is in them (gitformat-index(5)).
+        let index = fs::read(dir.join("index")).unwrap_or_default();
+        twin.sparse_index = index.windows(4).any(|bytes| bytes == b"sdir");
+        twin.whole_index &= !twin.sparse_index;
         Ok(twin)
     }
 
@@ -128,10 +151,18 @@ impl Git {
             // Unchanged projects give unchanged bundles: with several threads the deltas would differ.
             setting("pack", "threads", "1"),
         ];
+        let effective = self.effective();
         for name in COPIED {
-            let key = name.trim_start_matches("core.");
-            if let Some(value) = self.effective(name) {
-                settings.push(setting("core", key, &value));
+            if let Some(value) = effective.get(name) {
+                settings.push(setting("core", name.trim_start_matches("core."), value));
+            }
+        }
+        // Without these git would expand a sparse index, and write (renew) trees of the project for it.
+        for (section, key) in
+            [("core", "sparsecheckout"), ("core", "sparsecheckoutcone"), ("index", "sparse")]
+        {
+            if let Some(value) = effective.get(&format!("{section}.{key}")) {
+                settings.push(setting(section, key, value));
             }
         }
         if sha256 {
@@ -222,12 +253,24 @@ impl Twin {
         command
     }
 
-    /// libgit2's view of the twin, with the project's working files.
+    /// A call of git at the desk, where objects are written, with the project's working files.
+    pub fn writing(&self, program: &Program) -> Command {
+        let mut command = self.call(program);
+        command.env("GIT_DIR", self.desk());
+        command
+    }
+
+    /// Where objects are written.
+    pub fn desk(&self) -> PathBuf {
+        self.dir.join("desk")
+    }
+
+    /// libgit2's view of the twin, or of its desk, with the project's working files.
     ///
     /// # Errors
     /// When libgit2 refuses it.
-    pub fn library(&self) -> Result<git2::Repository> {
-        let repository = git2::Repository::open(&self.dir).context("libgit2 can't read the history")?;
+    pub fn library(&self, git_dir: &Path) -> Result<git2::Repository> {
+        let repository = git2::Repository::open(git_dir).context("libgit2 can't read the history")?;
         repository.set_workdir(&self.root, false)?;
         Ok(repository)
     }

@@ -263,7 +263,6 @@ fn tracked_and_ignored() {
             ("private/tracked", false, false),
             ("private", true, false),
             ("private/other", false, true),
-            ("private/made/later", false, true),
             ("dir/y.log", false, true),
             ("logs/only/z.log", false, true),
             ("plain", false, false),

@@ -95,14 +95,31 @@ fn a_missing_object_costs_only_itself() {
 }
 
 #[test]
-fn a_damaged_object_costs_the_refs_that_need_it() {
+fn a_damaged_object_costs_only_itself() {
     let (sandbox, capture, folder) = damaged(|path| fs::write(path, "rubbish").unwrap());
     let found = capture.findings.iter().find(|finding| finding.code == "git-history").unwrap();
-    assert!(found.message.contains("refs/heads/main"), "{}", found.message);
+    assert!(found.message.starts_with("1 objects"), "{}", found.message);
     let target = folder.path().join("target");
     fs::create_dir(&target).unwrap();
     put_back(folder.path(), &capture.facts, &target, false).unwrap();
+    assert_eq!(sandbox.git_in(&target, &["log", "--format=%s"]), sandbox.git(&["log", "--format=%s"]));
     assert_eq!(sandbox.git_in(&target, &["show", "old:a.txt"]), "one\n");
+}
+
+#[test]
+fn a_damaged_commit_costs_the_refs_that_need_it() {
+    let sandbox = simple();
+    sandbox.git(&["branch", "old", "HEAD^"]);
+    let path = loose(&sandbox.root, sandbox.git(&["rev-parse", "HEAD"]).trim());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(path, "rubbish").unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let git = opened(&sandbox.root, Program::find());
+    let capture = git.capture(scratch.path(), &BTreeSet::new(), &Silent).unwrap();
+    let found = capture.findings.iter().find(|finding| finding.code == "git-history").unwrap();
+    assert!(found.message.contains("refs/heads/main"), "{}", found.message);
+    let old = sandbox.git_in(scratch.path(), &["ls-remote", capture.bundles[0].to_str().unwrap()]);
+    assert!(old.contains("refs/heads/old"), "{old}");
 }
 
 #[test]
