@@ -169,7 +169,7 @@ fn expected(entry: &StoreEntry) -> Result<Digest, Missing> {
 /// Room for extracting: in the store, or where the system keeps temporary files when the store may only be
 /// read.
 enum Scratch {
-    Store(crate::store::Scratch),
+    Store(crate::store::publish::Scratch),
     System(tempfile::TempDir),
 }
 

@@ -30,7 +30,8 @@ use crate::store::lock::Lock;
 use crate::store::raw_path::RawPath;
 use crate::store::state::{State, Verification};
 use crate::store::summary::{SUMMARY_FORMAT, Summary};
-use crate::store::{Store, free_bytes};
+use crate::store::Store;
+use crate::store::space::free_bytes;
 
 use super::add_databases;
 use super::add_files::{self, Added};
