@@ -332,6 +332,73 @@ fn two_missing_locks_are_a_problem_and_one_is_none() {
     writers[1].execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES(1); COMMIT").unwrap();
 }
 
+/// Root may write everywhere, so as root this test runs itself again as somebody else.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_may_not_be_written_can_be_read() {
+    const NAME: &str = "sqlite::tests::a_folder_that_may_not_be_written_can_be_read";
+    if rustix::process::geteuid().is_root() {
+        let run = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", NAME, "--nocapture"])
+            .env("TMPDIR", "/tmp")
+            .output();
+        match run {
+            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+            Err(error) => eprintln!("SKIPPED: can't become somebody else: {error}"),
+        }
+        return;
+    }
+    let project = tempfile::tempdir().unwrap();
+    let inner = project.path().join("p");
+    fs::create_dir(&inner).unwrap();
+    let at = |name: &str| (SafePath::new(name).unwrap(), inner.join(name));
+    let all = ["left.db", "plain.db", "wal.db"].map(at);
+    let made = all.clone().map(|(path, file)| {
+        let made = Connection::open(file).unwrap();
+        let mode = if path.bytes() == b"plain.db" { "delete" } else { "wal" };
+        made.execute_batch(&format!(
+            "PRAGMA journal_mode={mode}; CREATE TABLE t(a); INSERT INTO t VALUES(1)"
+        ))
+        .unwrap();
+        made
+    });
+    // The first one leaves its -wal, which nobody could read here without an -shm.
+    use rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    made[0].set_db_config(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    drop(made);
+    fs::remove_file(inner.join("left.db-shm")).unwrap();
+    let modes = |folder: u32, file: u32| {
+        let set = |path: &Path, mode| crate::base::file_facts::set_mode(path, mode).unwrap();
+        set(&inner, 0o700);
+        fs::read_dir(&inner).unwrap().for_each(|entry| set(&entry.unwrap().path(), file));
+        set(&inner, folder);
+    };
+    for file_mode in [0o444, 0o644] {
+        modes(0o555, file_mode);
+        let before = hashes(&inner);
+        let outcome = pin(&all, Duration::from_millis(200)).unwrap();
+        let names: Vec<String> = outcome.pinned.iter().map(|p| p.path().to_string()).collect();
+        assert_eq!(names, ["plain.db", "wal.db"], "{:?}", outcome.unreadable);
+        assert!(!outcome.unreadable[0].locked);
+        let (_folder, files) = images(&outcome);
+        assert!(files.iter().all(|image| facts(image).unwrap().rows() == 1));
+        // A writer with more rights comes while we read without a lock: no torn copy, but an error.
+        modes(0o700, 0o644);
+        Connection::open(&all[2].1)
+            .unwrap()
+            .execute_batch("INSERT INTO t VALUES(2); DELETE FROM t WHERE a=2")
+            .unwrap();
+        let torn = outcome.pinned[1].copy_image(&project.path().join("torn"), &|_| ());
+        assert!(torn.is_err() && !project.path().join("torn").exists());
+        drop(outcome);
+        modes(0o555, file_mode);
+        assert_eq!(hashes(&inner).len(), before.len());
+    }
+    modes(0o755, 0o644);
+}
+
 /// A shell that changes two databases in one transaction, for as long as it lives.
 fn spanning_writer(a: &Path, b: &Path) -> Option<Child> {
     let script = format!(
