@@ -25,13 +25,13 @@ use crate::base::{durable, os_name};
 use crate::project::git::{self, Capture, Classification, Opened};
 use crate::project::root::Project;
 use crate::project::scan::{self, Class, EntryKind, Scan};
+use crate::store::Store;
 use crate::store::identity;
 use crate::store::lock::Lock;
 use crate::store::raw_path::RawPath;
+use crate::store::space::free_bytes;
 use crate::store::state::{State, Verification};
 use crate::store::summary::{SUMMARY_FORMAT, Summary};
-use crate::store::Store;
-use crate::store::space::free_bytes;
 
 use super::add_databases;
 use super::add_files::{self, Added};
