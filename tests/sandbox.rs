@@ -23,6 +23,7 @@ fn a_framework_has_all_that_a_backup_must_bring_back() {
     assert_eq!(git(&project, &["cat-file", "-t", "v0.1"]), "commit");
     assert_eq!(git(&project, &["cat-file", "-t", "v0.2"]), "tag");
     assert_eq!(git(&project, &["branch", "--list"]).lines().count(), 2);
+    git(&project, &["fsck", "--strict", "--no-dangling"]);
     let status = git(&project, &["status", "--porcelain"]);
     for line in [" M README.md", "AM src/staged.py", " D docs/-leading-dash.md", "?? notes/"] {
         assert!(status.lines().any(|l| l == line), "{line}\n{status}");

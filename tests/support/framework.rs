@@ -89,24 +89,23 @@ fn history(project: &Path) {
     #[cfg(unix)]
     unix::tracked(project);
     let moment = |n: usize| 1_760_000_000 + 86_400 * i64::try_from(n).unwrap();
+    // Through the library: a hundred git processes would cost more than all of the test.
+    let repository = git2::Repository::open(project).unwrap();
     for n in 1..=COMMITS {
         write(project, "src/state.py", &format!("STEP = {n}\n"));
         write(project, &format!("src/part{}.py", n % 7), &format!("# part, step {n}\n"));
-        git_at(project, moment(n), &["add", "-A"]);
-        git_at(project, moment(n), &["commit", "-q", "-m", &format!("Step {n}")]);
+        commit(&repository, moment(n), &format!("Step {n}"));
         match n {
             8 => drop(git(project, &["tag", "v0.1"])),
             16 => drop(git_at(project, moment(n), &["tag", "-a", "-m", "The second", "v0.2"])),
-            20 => {
-                git(project, &["checkout", "-q", "-b", "feature"]);
-                write(project, "src/feature.py", "FEATURE = True\n");
-                git_at(project, moment(n) + 1, &["add", "-A"]);
-                git_at(project, moment(n) + 1, &["commit", "-q", "-m", "A feature"]);
-                git(project, &["checkout", "-q", "main"]);
-            }
             _ => {}
         }
     }
+    git(project, &["checkout", "-q", "-b", "feature", "HEAD~10"]);
+    write(project, "src/feature.py", "FEATURE = True\n");
+    git_at(project, moment(21), &["add", "src/feature.py"]);
+    git_at(project, moment(21), &["commit", "-q", "-m", "A feature"]);
+    git(project, &["checkout", "-q", "main"]);
     write(project, "src/state.py", "STEP = 'first stash'\n");
     git_at(project, moment(40), &["stash", "push", "-q", "-m", "first"]);
     write(project, "src/state.py", "STEP = 'second stash'\n");
@@ -114,6 +113,18 @@ fn history(project: &Path) {
     git_at(project, moment(41), &["stash", "push", "-q", "-u", "-m", "second"]);
     git(project, &["config", "remote.origin.url", "https://example.invalid/framework.git"]);
     write(project, ".git/hooks/pre-commit", "#!/bin/sh\nexit 0\n");
+}
+
+fn commit(repository: &git2::Repository, moment: i64, message: &str) {
+    let mut index = repository.index().unwrap();
+    index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
+    index.write().unwrap();
+    let tree = repository.find_tree(index.write_tree().unwrap()).unwrap();
+    let time = git2::Time::new(moment, 0);
+    let author = git2::Signature::new("Somebody", "somebody@localhost", &time).unwrap();
+    let parent = repository.head().ok().map(|head| head.peel_to_commit().unwrap());
+    let parents: Vec<&git2::Commit> = parent.iter().collect();
+    repository.commit(Some("HEAD"), &author, &author, message, &tree, &parents).unwrap();
 }
 
 fn databases(memory: &Path) {

@@ -12,6 +12,7 @@ pub mod header;
 pub mod image;
 mod literal;
 pub mod load;
+mod locks;
 mod open;
 pub mod pin;
 mod real;

@@ -1,8 +1,10 @@
-//! Opening a private copy so that reading it leaves no trace: immutable, so SQLite takes no locks, looks for
+//! Opening databases. A live one: read-write, never created, never waiting, never checkpointed when it is
+//! closed. A private copy, so that reading it leaves no trace: immutable, so SQLite takes no locks, looks for
 //! no side files and creates none, even when the copy asks for WAL mode.
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rusqlite::config::DbConfig;
@@ -26,6 +28,21 @@ pub fn immutable(image: &Path) -> Result<Connection> {
         Ok(connection)
     };
     attempt().with_context(|| format!("can't open the database {}", image.display()))
+}
+
+/// Opens a live database to read it: read-write, since only so can the sidecars of WAL mode be shared.
+/// SQLite itself falls back to read-only where the file does not allow more.
+///
+/// # Errors
+/// When there is no such file, or it can't be opened. Nothing is created.
+pub fn open_live(file: &Path) -> rusqlite::Result<Connection> {
+    // An absolute path: one that starts with `file:` would be taken for a URI.
+    let absolute = std::path::absolute(file).map_err(|_| rusqlite::Error::InvalidPath(file.to_path_buf()))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(absolute, flags)?;
+    harden(&connection)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    Ok(connection)
 }
 
 /// Nothing that stands in a schema may do more than read and compute.

@@ -10,23 +10,19 @@
 //! Only SQLite opens the files here: closing any other descriptor of a database would drop every lock that
 //! this process has on it. No connection checkpoints when it closes.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant as Clock};
 
 use anyhow::Result;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
-use super::open;
+use super::locks::{Lockers, Pause, SPIN};
+use super::open::{self, open_live};
 use crate::base::clock::Instant;
 use crate::base::file_facts::{self, Identity};
 use crate::base::finding::Finding;
 use crate::base::interrupt;
 use crate::base::safe_path::SafePath;
-
-/// How long a lock that is not free is tried again while others are held: long enough for the last steps
-/// of a commit, short enough to be nobody's trouble.
-const SPIN: Duration = Duration::from_millis(2);
 
 /// A database whose content stands still for this object: an open read transaction. Dropping it ends that
 /// and changes nothing in the project. In rollback-journal mode writers wait as long as it lives.
@@ -103,7 +99,8 @@ pub fn pin(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<PinO
             Err(error) => outcome.unreadable.push(unreadable(path, file, &error)),
         }
     }
-    let lockers = Lockers::open(&candidates);
+    let files: Vec<PathBuf> = candidates.iter().map(|candidate| candidate.file.clone()).collect();
+    let lockers = Lockers::open(&files);
     let mut pause = Pause::new(patience);
     loop {
         interrupt::check()?;
@@ -242,128 +239,6 @@ fn begin_reading(reader: &Connection) -> rusqlite::Result<()> {
         let _ = reader.execute_batch("ROLLBACK");
     }
     read
-}
-
-/// Opens a live database to read it: read-write, since only so can the sidecars of WAL mode be shared.
-/// SQLite itself falls back to read-only where the file does not allow more.
-fn open_live(file: &Path) -> rusqlite::Result<Connection> {
-    // An absolute path: one that starts with `file:` would be taken for a URI.
-    let absolute = std::path::absolute(file).map_err(|_| rusqlite::Error::InvalidPath(file.to_path_buf()))?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(absolute, flags)?;
-    open::harden(&connection)?;
-    connection.busy_timeout(Duration::ZERO)?;
-    Ok(connection)
-}
-
-/// The connections that hold the write locks while the read transactions open. Two paths of one file
-/// (a link) share one, else we would wait for ourselves.
-struct Lockers {
-    /// One per file, and the paths that lead to it.
-    lockers: Vec<(Option<Connection>, Vec<PathBuf>)>,
-}
-
-impl Lockers {
-    fn open(candidates: &[Candidate]) -> Lockers {
-        let mut groups: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
-        for candidate in candidates {
-            // A path that does not resolve is reported when it is read.
-            let real = std::fs::canonicalize(&candidate.file).unwrap_or_else(|_| candidate.file.clone());
-            groups.entry(real).or_default().push(candidate.file.clone());
-        }
-        if groups.len() < 2 {
-            return Lockers { lockers: Vec::new() };
-        }
-        let locker = |real: &PathBuf| {
-            let connection = open_live(real).ok()?; // without one it is among the missing
-            match connection.is_readonly("main") {
-                Ok(false) => Some(connection),
-                _ => None,
-            }
-        };
-        Lockers { lockers: groups.into_iter().map(|(real, files)| (locker(&real), files)).collect() }
-    }
-
-    /// Takes every lock that is free, in sorted order and with hardly any waiting.
-    fn take(&self) -> Missing {
-        let until = Clock::now() + SPIN;
-        loop {
-            let mut missing = Missing::default();
-            for (locker, files) in &self.lockers {
-                let tried = match locker {
-                    Some(locker) if locker.is_autocommit() => locker.execute_batch("BEGIN IMMEDIATE"),
-                    Some(_) => Ok(()), // held since an earlier try
-                    None => Err(rusqlite::Error::InvalidQuery),
-                };
-                match tried {
-                    Ok(()) => continue,
-                    // What can't be read is not in the backup, so it can't be torn either.
-                    Err(error) if open::is_damage(&error) => continue,
-                    Err(error) if open::is_busy(&error) => {}
-                    Err(_) => missing.forever += 1,
-                }
-                missing.files.extend(files.first().cloned());
-            }
-            if !missing.is_worth_waiting() || Clock::now() >= until {
-                return missing;
-            }
-            std::thread::sleep(SPIN / 40);
-        }
-    }
-
-    fn release(&self) {
-        for (locker, _) in &self.lockers {
-            if let Some(locker) = locker
-                && !locker.is_autocommit()
-            {
-                // Nothing was written, so there is nothing that a failure could leave behind; the lock
-                // goes with the connection at the latest.
-                let _ = locker.execute_batch("ROLLBACK");
-            }
-        }
-    }
-}
-
-/// The locks that could not be had.
-#[derive(Default)]
-struct Missing {
-    /// One path of each file.
-    files: Vec<PathBuf>,
-    /// How many of them we can never lock, for want of the right to write.
-    forever: usize,
-}
-
-impl Missing {
-    /// With two or more missing there is no common instant; others' locks may be free later, but where we
-    /// can't lock two at all, waiting is pointless.
-    fn is_worth_waiting(&self) -> bool {
-        self.files.len() > 1 && self.forever < 2
-    }
-}
-
-/// Waiting between rounds: growing from a fraction of a millisecond, with jitter so that two of us, or a
-/// writer with a rhythm of its own, do not meet again and again.
-struct Pause {
-    until: Clock,
-    next: Duration,
-}
-
-impl Pause {
-    fn new(patience: Duration) -> Pause {
-        Pause { until: Clock::now() + patience, next: Duration::from_micros(500) }
-    }
-
-    fn is_over(&self) -> bool {
-        Clock::now() >= self.until
-    }
-
-    fn wait(&mut self) {
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
-        let jitter = f64::from(nanos % 1000) / 1000.0; // 0 to 1
-        let left = self.until.saturating_duration_since(Clock::now());
-        std::thread::sleep(self.next.mul_f64(0.5 + jitter).min(left));
-        self.next = (self.next * 3 / 2).min(Duration::from_millis(25));
-    }
 }
 
 /// A file beside the database, by its ending (`-wal`). Asking whether it exists opens nothing.
