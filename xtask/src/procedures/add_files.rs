@@ -117,7 +117,9 @@ fn unreadable(path: &SafePath, error: &io::Error) -> Finding {
 }
 
 fn add_file(writer: &mut Writer, path: &Path, place: &SafePath, buffer: &mut Vec<u8>) -> Result<Read1> {
-    for attempt in 1.. {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
         let last = attempt == TRIES;
         let mut file = match file_facts::open_itself(path) {
             Ok(file) => file,
@@ -164,7 +166,6 @@ fn add_file(writer: &mut Writer, path: &Path, place: &SafePath, buffer: &mut Vec
             return Ok(Read1::Kept { bytes, changed });
         }
     }
-    unreachable!("the last attempt returns")
 }
 
 /// Hands on at most `size` bytes: a file that grows as fast as it is read still comes to an end.

@@ -1,0 +1,1 @@
+//! Verify notices every damage.

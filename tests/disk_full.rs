@@ -1,0 +1,1 @@
+//! A disk that fills up costs a message and nothing else.

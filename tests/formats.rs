@@ -1,0 +1,1 @@
+//! An archive of every format number ever released verifies and restores.

@@ -1,0 +1,1 @@
+//! Backups under a writer: none torn, none late, and the project untouched.

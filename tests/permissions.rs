@@ -1,0 +1,1 @@
+//! Folders that may not be read or written, seen as somebody else than root.

@@ -1,0 +1,1 @@
+//! An archive opens with plain tools, and its documents are enough to recover without this program.

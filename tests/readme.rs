@@ -1,0 +1,1 @@
+//! Every command that the README and the runbook show runs as shown.

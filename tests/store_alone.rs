@@ -1,0 +1,1 @@
+//! Recovery with nothing but the store: no project, no cargo, no network.

@@ -1,0 +1,1 @@
+//! After a complete loss everything comes back: rows, files, modes, refs, reflogs, stash entries.
