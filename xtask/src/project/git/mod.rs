@@ -25,7 +25,8 @@ mod trees;
 mod trees_library;
 mod twin;
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 use std::collections::BTreeMap;
