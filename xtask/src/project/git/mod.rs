@@ -26,6 +26,7 @@ mod trees_library;
 mod twin;
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -138,7 +139,8 @@ fn refusal(root: &Path, message: &str) -> Opened {
 /// and in a bare repository.
 pub fn discover(from: &Path) -> Option<PathBuf> {
     let from = from.canonicalize().ok()?;
-    from.ancestors().find(|folder| matches!(git_folder(folder), Ok(Some(_)))).map(Path::to_path_buf)
+    // A .git that can't be followed is this project's all the same; `open` says what is wrong with it.
+    from.ancestors().find(|folder| !matches!(git_folder(folder), Ok(None))).map(Path::to_path_buf)
 }
 
 /// The git folder of a working copy: `.git` itself, or where the file `.git` leads.

@@ -62,10 +62,9 @@ pub(super) fn put_back_with(
     // The temporary folder is private; a repository is as readable as the user's other folders.
     let like = fs::metadata(target)?;
     fs::set_permissions(fresh.path(), like.permissions())?;
-    // From here on nothing is left to remove: the folder has its final name.
-    let made = fresh.keep();
-    fs::rename(&made, &place)
-        .with_context(|| format!("can't rename {} to {}", made.display(), place.display()))?;
+    fs::rename(fresh.path(), &place).with_context(|| format!("can't make {}", place.display()))?;
+    // It has its final name now, so there is nothing left to remove.
+    let _ = fresh.keep();
     durable::sync_dir(target)?;
     Ok(done)
 }
