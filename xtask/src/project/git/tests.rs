@@ -129,7 +129,6 @@ pub fn captured(root: &Path, program: Option<&Program>, to: &Path, leave_out: &[
     let scratch = tempfile::tempdir().unwrap();
     let capture = git.capture(scratch.path(), &leave_out, &Silent).unwrap();
     git.classify().unwrap();
-    git.facts(&leave_out).unwrap();
     for (folder, before) in [(&own, &before.0), (&common, &before.1)] {
         let after = snapshot(folder);
         let differ = |path: &&PathBuf| after.get(*path) != before.get(*path);
