@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures `backup` against the plain tools that do the same work, in turn, on a project made for it.
 
-    python3 ci/measure.py [--rounds 5] [--megabytes 64] [--keep DIR]
+    python3 ci/measure.py [--rounds 5] [--megabytes 64] [--binary FILE]
 
 The project: a third text rows, a third embeddings, a third source files (2,000 at 64 MB), one commit. The
 plain tools: `sqlite3 .backup` of both databases, then `tar | pigz` of files and copies; for the comparison
@@ -105,18 +105,19 @@ def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--megabytes", type=int, default=64)
-    arguments.add_argument("--keep")
+    arguments.add_argument("--binary", help="an executable that is built already")
     options = arguments.parse_args()
-    for tool in ["cargo", "git", "sqlite3", "pigz", "tar"]:
+    for tool in ["git", "sqlite3", "pigz", "tar"] + ([] if options.binary else ["cargo"]):
         if not shutil.which(tool):
             sys.exit(f"{tool} is missing")
-    subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "xtask"], cwd=ROOT, check=True)
-    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
-    binary = os.path.join(target, "debug", "xtask")
+    binary = options.binary
+    if not binary:
+        subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "xtask"], cwd=ROOT, check=True)
+        target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+        binary = os.path.join(target, "debug", "xtask")
     with tempfile.TemporaryDirectory(prefix="measure-") as scratch:
-        project = os.path.join(options.keep or scratch, "project")
-        if not os.path.exists(project):
-            make_project(project, options.megabytes)
+        project = os.path.join(scratch, "project")
+        make_project(project, options.megabytes)
         print(f"{options.megabytes} MB, {os.cpu_count()} cores, medians of {options.rounds} rounds in turn")
         for dumps in [False, True]:
             ours, theirs, ratios, memory = [], [], [], 0
