@@ -254,6 +254,116 @@ fn without_any_program_in_path() {
     assert_eq!(git(&again, &["status", "--porcelain"]), status);
 }
 
+/// A shell that stood in the project stands nowhere after the loss.
+#[cfg(unix)]
+#[test]
+fn it_works_in_a_folder_that_is_gone() {
+    let orphan = orphan(true);
+    let target = orphan.sandbox().path("recovered");
+    let run = |words: &str| {
+        let script = format!("mkdir -p gone && cd gone && rmdir ../gone && exec \"$0\" {words}");
+        let mut command = orphan.sandbox().command("/bin/sh");
+        command.args(["-euc", &script]).arg(&orphan.program).current_dir(orphan.sandbox().path("home"));
+        orphan.sandbox().output(&mut command)
+    };
+    run("list").ok();
+    run("verify").ok();
+    run(&format!("restore latest --to {}", target.display())).ok();
+    assert_eq!(fsck(&target), NONE);
+    run("restore latest --to recovered-too").code(1).says("recovered-too");
+    run("list --store somewhere").code(2).says("current folder");
+}
+
+/// Folders that are named from where one stands, and the one where one stands.
+#[test]
+fn it_restores_into_relative_folders() {
+    let orphan = orphan(true);
+    let home = orphan.sandbox().path("home");
+    let here = orphan.sandbox().path("here");
+    fs::create_dir(&here).unwrap();
+    orphan.sandbox().run_from(&orphan.program, &home, &["restore", "latest", "--to", "new/folder"]).ok();
+    orphan.sandbox().run_from(&orphan.program, &here, &["restore", "latest", "--to", "."]).ok();
+    for folder in [home.join("new/folder"), here] {
+        assert_eq!(fsck(&folder), NONE);
+        assert!(folder.join("memory/index.db").is_file());
+    }
+}
+
+/// What can run programs comes back only when that is asked for.
+#[cfg(unix)]
+#[test]
+fn hooks_and_settings_that_run_programs_wait_to_be_asked_for() {
+    use std::os::unix::fs::PermissionsExt;
+    let framework = Framework::new();
+    let project = framework.project();
+    let hook = project.join(".git/hooks/pre-commit");
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    for (name, value) in [
+        ("alias.again", "!touch ran"),
+        ("core.fsmonitor", "touch ran"),
+        ("core.hooksPath", "elsewhere"),
+        ("user.name", "Somebody Else"),
+        ("branch.main.remote", "origin"),
+    ] {
+        git(&project, &["config", name, value]);
+    }
+    framework.sandbox.run(&["backup"]).ok();
+    let orphan = lost(framework, true);
+    let (target, output) = orphan.restore("without", &["--json"]);
+    let named = output.ok().json()["not_applied"].clone();
+    let setting = |folder: &Path, name: &str| support::compare::ask_git(folder, &["config", "--local", name]);
+    for name in ["alias.again", "core.fsmonitor", "core.hookspath"] {
+        assert!(named.as_array().unwrap().iter().any(|what| *what == format!("config {name}")), "{named}");
+        assert_eq!(setting(&target, name), None, "{name}");
+    }
+    assert!(!target.join(".git/hooks/pre-commit").exists());
+    assert_eq!(setting(&target, "user.name").unwrap(), "Somebody Else\n");
+    assert_eq!(setting(&target, "branch.main.remote").unwrap(), "origin\n");
+    assert!(setting(&target, "remote.origin.url").unwrap().contains("example.invalid"));
+
+    let (target, output) = orphan.restore("with", &["--with-code", "--json"]);
+    assert_eq!(output.ok().json()["not_applied"].as_array().unwrap().len(), 0);
+    assert_eq!(setting(&target, "alias.again").unwrap(), "!touch ran\n");
+    let hook = target.join(".git/hooks/pre-commit");
+    assert_eq!(fs::metadata(hook).unwrap().permissions().mode() & 0o700, 0o700);
+}
+
+/// Names that a shell, a glob or an option would take for something else.
+#[cfg(target_os = "linux")]
+#[test]
+fn one_file_with_a_hard_name() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let framework = Framework::new();
+    let names: [&[u8]; 9] = [
+        b"notes/[ab].md",
+        b"notes/caf\xe9",
+        b"notes/a\nb",
+        b"-dash",
+        b"notes/ space at both ends ",
+        b"#hash",
+        b"!bang",
+        b"notes/back\\slash",
+        b"notes/{a,b}",
+    ];
+    for name in names {
+        fs::write(framework.project().join(OsStr::from_bytes(name)), name).unwrap();
+    }
+    framework.sandbox.run(&["backup"]).ok();
+    let orphan = lost(framework, true);
+    for (number, name) in names.iter().enumerate() {
+        let target = orphan.sandbox().path(format!("hard {number}"));
+        let only = OsStr::from_bytes(&[b"--only=".as_slice(), name].concat()).to_owned();
+        let words = ["restore", "latest", "--to", target.to_str().unwrap()].map(OsString::from);
+        let words: Vec<OsString> = words.into_iter().chain([only]).collect();
+        orphan.sandbox().run_from(&orphan.program, &orphan.sandbox().path("home"), &words).ok();
+        let found = fingerprint(&target, false);
+        let found: Vec<_> = found.iter().filter(|(_, entry)| entry.kind == "file").map(|(n, _)| n).collect();
+        assert_eq!(found, [&name.to_vec()]);
+        assert_eq!(fs::read(target.join(OsStr::from_bytes(name))).unwrap(), *name);
+    }
+}
+
 /// The files of the loss belonged to somebody whom this machine does not know.
 #[cfg(target_os = "linux")]
 #[test]
