@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 pub mod child;
+pub mod compare;
 pub mod framework;
 pub mod system;
 pub mod tree;

@@ -54,9 +54,21 @@ mod system {
         fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7777))
     }
 
-    pub fn set_owner(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    pub fn set_owner(path: &Path, uid: u32, gid: u32) -> io::Result<bool> {
         // Only root can give files away; for anybody else what they restore is theirs, as with tar.
-        if rustix::process::geteuid().is_root() { lchown(path, Some(uid), Some(gid)) } else { Ok(()) }
+        if !rustix::process::geteuid().is_root() {
+            return Ok(true);
+        }
+        match lchown(path, Some(uid), Some(gid)) {
+            Ok(()) => Ok(true),
+            // Root of a container does not know every user, and some file systems know no owners at all.
+            Err(error) => match error.kind() {
+                io::ErrorKind::InvalidInput
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::Unsupported => Ok(false),
+                _ => Err(error),
+            },
+        }
     }
 
     pub fn create_private_dir(path: &Path) -> io::Result<()> {
@@ -104,8 +116,8 @@ mod system {
         fs::set_permissions(path, permissions)
     }
 
-    pub fn set_owner(_path: &Path, _uid: u32, _gid: u32) -> io::Result<()> {
-        Ok(())
+    pub fn set_owner(_path: &Path, _uid: u32, _gid: u32) -> io::Result<bool> {
+        Ok(true)
     }
 
     pub fn create_private_dir(path: &Path) -> io::Result<()> {
@@ -142,11 +154,12 @@ pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     system::set_mode(path, mode)
 }
 
-/// Sets the owner when running as root, of a link itself too; does nothing otherwise.
+/// Sets the owner when running as root, of a link itself too; does nothing otherwise. False when this
+/// machine or this file system knows no such owner, and the file stays ours.
 ///
 /// # Errors
-/// What the system returns.
-pub fn set_owner(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+/// What else the system returns.
+pub fn set_owner(path: &Path, uid: u32, gid: u32) -> io::Result<bool> {
     system::set_owner(path, uid, gid)
 }
 

@@ -139,6 +139,7 @@ fn dry_run(
     wish: &Wish<'_>,
     findings: Vec<Finding>,
 ) -> Result<Outcome> {
+    bring_back::look_at(target)?;
     let mut document = Document {
         id: manifest.id.to_string(),
         target: Some(target.display().to_string()),

@@ -131,7 +131,7 @@ scratch folder and compares. Without a backup named it takes latest. The project
             ("verify", "the newest backup"),
             ("verify all --full-test", "every backup, with a real restore of each"),
         ],
-        exits: &[(1, "at least one backup is damaged"), USAGE, NOT_FOUND],
+        exits: &[FAILED, USAGE, (3, "at least one backup is damaged"), NOT_FOUND],
     },
     Verb {
         name: "restore",

@@ -92,39 +92,41 @@ pub fn bring_back(
     outcome
 }
 
-/// Refuses a target with something in it; whether the folder was there.
-fn prepare(target: &Path) -> Result<bool> {
-    let existed = match fs::read_dir(target) {
-        Ok(entries) => {
-            for entry in entries {
-                let name = entry?.file_name();
-                if name != STAGING {
-                    let message =
-                        format!("the folder {} is not empty: it holds {}", target.display(), name.display());
-                    return Err(Failure::new(Kind::Refused, message)
-                        .hint("name a new or an empty folder")
-                        .into());
-                }
-            }
-            let staging = target.join(STAGING);
-            if staging.exists() {
-                // What a killed restore left; nothing else makes such a folder in an otherwise empty one.
-                fs::remove_dir_all(&staging)
-                    .with_context(|| format!("can't remove {}", staging.display()))?;
-            }
-            true
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            fs::create_dir_all(target)
-                .with_context(|| format!("can't make the folder {}", target.display()))?;
-            false
-        }
+/// Refuses a target with something in it; whether the folder is there. Writes nothing.
+///
+/// # Errors
+/// Of kind `Refused` when it is not empty; when it can't be read.
+pub fn look_at(target: &Path) -> Result<bool> {
+    let entries = match fs::read_dir(target) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => {
             return Err(anyhow::Error::new(error)
                 .context(format!("can't restore into {}", target.display())))
             .hint("name a new or an empty folder");
         }
     };
+    for entry in entries {
+        let name = entry?.file_name();
+        if name != STAGING {
+            let message =
+                format!("the folder {} is not empty: it holds {}", target.display(), name.display());
+            return Err(Failure::new(Kind::Refused, message).hint("name a new or an empty folder").into());
+        }
+    }
+    Ok(true)
+}
+
+/// Makes the target with the staging folder in it; whether the target was there.
+fn prepare(target: &Path) -> Result<bool> {
+    let existed = look_at(target)?;
+    let staging = target.join(STAGING);
+    if !existed {
+        fs::create_dir_all(target).with_context(|| format!("can't make the folder {}", target.display()))?;
+    } else if staging.exists() {
+        // What a killed restore left; nothing else makes such a folder in an otherwise empty one.
+        fs::remove_dir_all(&staging).with_context(|| format!("can't remove {}", staging.display()))?;
+    }
     file_facts::create_private_dir(&target.join(STAGING))
         .with_context(|| format!("can't write in {}", target.display()))
         .hint("name a folder that you may write in")?;
@@ -167,8 +169,8 @@ fn fill(
     refuse_git_files(archive)?;
     let total: u64 = archive.index().entries.iter().filter(|e| mapping(e).is_some()).map(size).sum();
     monitor.step("restoring", Some(total));
-    let extracted = extract::extract(archive, &mapping, monitor)?;
-    let mut brought = Brought { written: extracted.written, ..Brought::default() };
+    let mut extracted = extract::extract(archive, &mapping, monitor)?;
+    let mut brought = Brought::default();
     for database in &manifest.databases {
         let path = database.path.below(&tree)?;
         if wish.from_dumps && wish.wants(&Part::Dump(database.path.clone()), false) {
@@ -192,6 +194,8 @@ fn fill(
     }
     anything_there(&tree, wish, manifest)?;
     extracted.make_links()?;
+    brought.written = extracted.written;
+    brought.findings.extend(disowned(extracted.written.disowned));
     monitor.step("syncing", None);
     durable::sync_tree(staging).context("can't sync the restored files")?;
     settle(target, staging, &tree)?;
@@ -228,6 +232,12 @@ fn refuse_git_files(archive: &Archive) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn disowned(count: u64) -> Option<Finding> {
+    let message = format!("files that belong to you now, because their owner is not known here: {count}");
+    (count > 0)
+        .then(|| Finding::advice("owner", message).hint("give them away with chown where that matters"))
 }
 
 fn anything_there(tree: &Path, wish: &Wish<'_>, manifest: &Manifest) -> Result<()> {

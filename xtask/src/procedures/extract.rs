@@ -30,6 +30,8 @@ pub struct Written {
     pub bytes: u64,
     /// Symbolic links.
     pub links: u64,
+    /// Of files and links, those that could not be given to the owner they had.
+    pub disowned: u64,
 }
 
 /// Extracts what the mapping wants. Folders keep the mode 0700 until
@@ -57,12 +59,13 @@ impl Extracted {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn make_links(&self) -> Result<()> {
+    pub fn make_links(&mut self) -> Result<()> {
         for (path, meta, target) in &self.links {
             make_parent(path)?;
             links::create(target, path).with_context(|| format!("can't make the link {}", path.display()))?;
-            file_facts::set_owner(path, meta.uid, meta.gid)
+            let owned = file_facts::set_owner(path, meta.uid, meta.gid)
                 .with_context(|| format!("can't give {} its owner", path.display()))?;
+            self.written.disowned += u64::from(!owned);
         }
         Ok(())
     }
@@ -83,7 +86,8 @@ impl Extracted {
 }
 
 fn finish_folder(path: &Path, meta: &Meta) -> io::Result<()> {
-    file_facts::set_owner(path, meta.uid, meta.gid)?;
+    // That an owner is unknown here is told of the files.
+    let _owned = file_facts::set_owner(path, meta.uid, meta.gid)?;
     file_facts::set_folder_mtime(path, meta.mtime_s)?;
     file_facts::set_mode(path, meta.mode)
 }
@@ -129,14 +133,18 @@ impl Sink for Files<'_, '_> {
 
     fn end(&mut self, entry: &Entry) -> Result<()> {
         let Some((path, file)) = self.current.take() else { return Ok(()) };
-        let finish = || -> Result<()> {
+        let finish = || -> Result<bool> {
             let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-            file_facts::set_owner(&path, entry.meta.uid, entry.meta.gid)?;
+            let owned = file_facts::set_owner(&path, entry.meta.uid, entry.meta.gid)?;
             file_facts::set_mtime(&file, entry.meta.mtime_s)?;
-            // After the owner: changing it clears set-user-id bits.
-            Ok(file_facts::set_mode(&path, entry.meta.mode)?)
+            // After the owner: changing it clears set-user-id bits. And those of another owner would give
+            // away the rights of whoever restores.
+            let mode = if owned { entry.meta.mode } else { entry.meta.mode & 0o1777 };
+            file_facts::set_mode(&path, mode)?;
+            Ok(owned)
         };
-        finish().with_context(|| format!("can't write {}", path.display()))?;
+        let owned = finish().with_context(|| format!("can't write {}", path.display()))?;
+        self.extracted.written.disowned += u64::from(!owned);
         self.extracted.written.files += 1;
         Ok(())
     }

@@ -30,7 +30,7 @@ pub struct Place {
 /// # Errors
 /// When neither a project nor a store is named or found.
 pub fn find(project: Option<&Path>, store: Option<&Path>) -> Result<Place> {
-    let cwd = std::env::current_dir().context("can't tell the current folder")?;
+    let (cwd, nowhere) = current_folder(project, store)?;
     let executable = std::env::current_exe().context("can't tell where this program is")?;
     let root = root::locate(project, &cwd, git::discover(project.unwrap_or(&cwd)));
     if project.is_some() {
@@ -59,9 +59,27 @@ pub fn find(project: Option<&Path>, store: Option<&Path>) -> Result<Place> {
             Err(error)
         }
         (Ok(root), _) => Ok(Place { root: Some(root), location }),
-        (Err(error), _) if location.source == Source::Default => Err(error),
+        (Err(error), _) if location.source == Source::Default => Err(nowhere.unwrap_or(error)),
         (Err(_), _) => Ok(Place { root: None, location }),
     }
+}
+
+/// The current folder, or `/` with an error for later when it is gone: a shell that stood in the lost project
+/// must still be able to restore from a store that is known without it.
+fn current_folder(project: Option<&Path>, store: Option<&Path>) -> Result<(PathBuf, Option<anyhow::Error>)> {
+    let error = match std::env::current_dir() {
+        Ok(cwd) => return Ok((cwd, None)),
+        Err(error) => error,
+    };
+    let variable = std::env::var_os(VARIABLE).map(PathBuf::from);
+    let error = Failure::new(Kind::Usage, format!("the current folder can't be used: {error}"))
+        .hint("go to a folder that is there: cd")
+        .into();
+    let variable = variable.as_deref().filter(|value| !value.as_os_str().is_empty());
+    if [project, store, variable].into_iter().flatten().any(Path::is_relative) {
+        return Err(error);
+    }
+    Ok((PathBuf::from("/"), Some(error)))
 }
 
 fn again(error: &anyhow::Error) -> anyhow::Error {

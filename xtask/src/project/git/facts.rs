@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::Git;
 use super::refs::Value;
 use super::run::{Input, output};
 use super::twin::Twin;
+use super::{Git, reftable};
 use crate::base::facts::GitFacts;
 use crate::base::interrupt;
 
@@ -22,7 +22,7 @@ impl Git {
                 Value::Symbolic(name) => Some(name.strip_prefix("refs/heads/").unwrap_or(name).to_owned()),
                 Value::Id(_) => None,
             },
-            operation: operation(&self.own).map(str::to_owned),
+            operation: operation(&[&self.own, &twin.dir.join(reftable::ROOT_REFS)]).map(str::to_owned),
             shallow: twin.dir.join("shallow").metadata().is_ok_and(|meta| meta.len() > 0),
             refs: u64::try_from(twin.refs.len()).unwrap_or(u64::MAX),
             remotes: self.remotes(),
@@ -71,9 +71,9 @@ impl Git {
     }
 }
 
-/// What is under way in a working copy.
-fn operation(own: &Path) -> Option<&'static str> {
-    let there = |name: &str| own.join(name).exists();
+/// What is under way in a working copy, whose files and refs of its own lie in these folders.
+fn operation(own: &[&Path]) -> Option<&'static str> {
+    let there = |name: &str| own.iter().any(|folder| folder.join(name).exists());
     match () {
         () if there("rebase-apply/applying") => Some("apply"),
         () if there("rebase-merge") || there("rebase-apply") => Some("rebase"),

@@ -10,7 +10,12 @@ use super::run::{Input, Program, answer, output};
 use super::twin::write;
 use crate::base::file_facts::create_private_dir;
 
-/// All refs and HEAD; the reflogs are written below `dir/logs`.
+/// Where the refs outside `refs/` (`ORIG_HEAD`, `CHERRY_PICK_HEAD`), which the file storage has as files of
+/// the git folder, are written as such files.
+pub(super) const ROOT_REFS: &str = "root-refs";
+
+/// All refs and HEAD; the reflogs are written below `dir/logs`, the other refs outside `refs/` below
+/// `dir/root-refs`.
 ///
 /// # Errors
 /// When git can't list them.
@@ -21,11 +26,19 @@ pub(super) fn read(program: &Program, root: &Path, dir: &Path) -> Result<(Refs, 
         command
     };
     let format = "--format=%(objectname) %(refname) %(symref)";
-    let listed = output(call(&["for-each-ref", format]), Input::Nothing)?;
+    let listed = output(call(&["for-each-ref", "--include-root-refs", format]), Input::Nothing)?;
+    create_private_dir(&dir.join(ROOT_REFS))?;
     let mut refs = Refs::new();
     for line in String::from_utf8_lossy(&listed).lines() {
         let mut words = line.split(' ');
         let (Some(id), Some(name)) = (words.next(), words.next()) else { continue };
+        if !name.starts_with("refs/") {
+            let plain = name != "HEAD" && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+            if plain && refs::is_id(id) {
+                write(&dir.join(ROOT_REFS).join(name), format!("{id}\n").as_bytes())?;
+            }
+            continue;
+        }
         let value = match words.next() {
             Some(target) if !target.is_empty() => Value::Symbolic(target.to_owned()),
             _ => Value::Id(id.to_owned()),

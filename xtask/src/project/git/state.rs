@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::Git;
 use super::refs::{self, Value};
 use super::twin::{Twin, copy, write};
+use super::{Git, reftable};
 use crate::base::file_facts::create_private_dir;
 use crate::base::safe_path::SafePath;
 use crate::base::{interrupt, os_name};
@@ -113,6 +113,12 @@ impl Git {
         }
         for name in OWN_FILES.iter().filter(|name| **name != "index") {
             copier.file(&self.own.join(name), name.as_bytes())?;
+        }
+        if self.is_reftable() {
+            let root_refs = twin.dir.join(reftable::ROOT_REFS);
+            for name in OWN_FILES.iter().filter(|name| root_refs.join(name).is_file()) {
+                copier.file(&root_refs.join(name), name.as_bytes())?;
+            }
         }
         for name in OWN_FOLDERS {
             copier.folder(&self.own.join(name), name.as_bytes(), &|name| !name.ends_with(b".lock"))?;

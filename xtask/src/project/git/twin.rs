@@ -18,7 +18,7 @@ use super::run::Program;
 use super::{Git, reftable};
 use crate::base::file_facts::create_private_dir;
 use crate::base::finding::Finding;
-use crate::base::{interrupt, os_name};
+use crate::base::{file_facts, interrupt, os_name};
 
 /// A git folder of our own beside a working copy.
 pub(super) struct Twin {
@@ -285,7 +285,8 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("can't write {}", path.display()))
 }
 
-/// Copies a file with its modification time; one that is not there is none there either. Whether it was.
+/// Copies a file with its modification time, and the right to run it, which a hook needs; one that is not
+/// there is none there either. Whether it was.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<bool> {
     let mut source = match fs::File::open(from) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
@@ -295,6 +296,9 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<bool> {
     let mut target = fs::File::create(to).with_context(|| format!("can't write {}", to.display()))?;
     std::io::copy(&mut source, &mut target)
         .with_context(|| format!("can't copy {} to {}", from.display(), to.display()))?;
+    if file_facts::attributes(&meta).mode & 0o100 != 0 && cfg!(unix) {
+        file_facts::set_mode(to, 0o700).with_context(|| format!("can't set the mode of {}", to.display()))?;
+    }
     // Git compares the index's own time with those of the files to tell which it must look into.
     if let Ok(time) = meta.modified() {
         target.set_modified(time).with_context(|| format!("can't set the time of {}", to.display()))?;
