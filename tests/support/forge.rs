@@ -94,7 +94,7 @@ pub fn header(name: &[u8], kind: u8, size: usize, target: &[u8]) -> Vec<u8> {
     let mut block = vec![0; BLOCK];
     let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, name);
-    put(100, b"0000644\0000000000\0000000000\0");
+    put(100, b"0000644\x000000000\x000000000\x00");
     put(124, format!("{size:011o}\0{:011o}\0", 1_700_000_000).as_bytes());
     put(156, &[kind]);
     put(157, target);
@@ -109,7 +109,7 @@ pub fn checksum(head: &mut [u8]) {
     let block = &mut head[start..];
     block[148..156].fill(b' ');
     let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    block[148..156].copy_from_slice(format!("{sum:07o}\0").as_bytes());
 }
 
 impl Record {
