@@ -492,6 +492,8 @@ fn by_hand_a_framework_comes_back() {
     }
     let mut framework = Framework::new();
     hard_cases(&framework.project());
+    write(&framework.project(), ".git/info/exclude", "/noise.bin\n");
+    git(&framework.project(), &["update-index", "--split-index"]);
     framework.release(); // the rows stay in the write-ahead log
     recovers_by_hand(&framework.sandbox);
     // The dumps are the second way the page names.
