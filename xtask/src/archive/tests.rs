@@ -136,3 +136,24 @@ fn every_truncation_is_noticed() {
     fs::write(&sample.path, [bytes.as_slice(), &[0]].concat()).unwrap();
     assert!(Archive::open(&sample.path).is_err());
 }
+
+/// Promise: who reads one entry, and so not all that the seal covers, never gets another index.
+#[test]
+fn every_flipped_byte_of_the_index_is_noticed_on_opening() {
+    let sample = write(1000, 6);
+    let bytes = fs::read(&sample.path).unwrap();
+    let archive = Archive::open(&sample.path).unwrap();
+    let start = usize::try_from(*archive.index().offsets().last().unwrap()).unwrap();
+    let end = usize::try_from(archive.seal_offset).unwrap();
+    for at in start..end {
+        for bit in 0..8 {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << bit;
+            fs::write(&sample.path, &flipped).unwrap();
+            assert!(
+                Archive::open(&sample.path).is_err(),
+                "bit {bit} of byte {at}, the index is {start}..{end}"
+            );
+        }
+    }
+}
