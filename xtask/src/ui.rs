@@ -21,7 +21,7 @@ pub use self::progress::Progress;
 pub use self::style::Style;
 pub use self::table::{Cell, Table};
 use self::talk::Talk;
-use crate::base::failure::{Failure, Kind, hints_of, kind_of};
+use crate::base::failure::{Kind, hints_of, kind_of};
 use crate::base::finding::Finding;
 use crate::flags::{Appearance, Color};
 
@@ -60,11 +60,6 @@ impl Ui {
     /// As the command line asks.
     pub fn from_appearance(appearance: Appearance) -> Ui {
         Ui::new(appearance.json, appearance.quiet, appearance.color)
-    }
-
-    /// Whether `--json` was given: then [`Ui::document`] is the result, and lines are not shown.
-    pub fn json(&self) -> bool {
-        self.json
     }
 
     /// A line of the result, or several; on stdout. Nothing with `--json`.
@@ -175,22 +170,6 @@ impl Ui {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let shown = !self.json && !self.quiet && !dumb && io::stderr().is_terminal();
         Progress::new(Arc::clone(&self.talk), shown)
-    }
-
-    /// Asks a question that is answered with yes or no; anything but yes is no. The caller asks only without
-    /// `--force`.
-    ///
-    /// # Errors
-    /// A failure of kind `Refused` when nobody is there to answer.
-    pub fn confirm(&self, question: &str) -> Result<bool> {
-        if self.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-            let failure = Failure::new(Kind::Refused, format!("{question} Nobody is here to answer"));
-            return Err(failure.hint("--force answers yes").into());
-        }
-        self.say(Style::Heading, "", &format!("{question} [y/N]"));
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer).context("can't read the answer")?;
-        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
     /// Ends the output. Call it last: a result that could not be written is a failure.

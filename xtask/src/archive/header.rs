@@ -54,10 +54,10 @@ pub fn write(meta: &Meta, kind: &Kind) -> Result<Vec<u8>> {
     if matches!(kind, Kind::Folder) {
         name.push(b'/');
     }
-    if let Kind::Link { target } = kind {
-        if target.len() > NAME_MAX {
-            push_long(&mut out, EntryType::GNULongLink, target);
-        }
+    if let Kind::Link { target } = kind
+        && target.len() > NAME_MAX
+    {
+        push_long(&mut out, EntryType::GNULongLink, target);
     }
     if name.len() > NAME_MAX {
         push_long(&mut out, EntryType::GNULongName, &name);

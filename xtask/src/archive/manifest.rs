@@ -126,11 +126,6 @@ struct Version {
 }
 
 impl Manifest {
-    /// Whether a restore from it gives a whole project: no damaged database. What was left out is another matter.
-    pub fn is_damaged(&self) -> bool {
-        self.databases.iter().any(|database| !database.damage.is_empty() || database.form == Form::Raw)
-    }
-
     /// As JSON for people to read.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 //! time or flags, one deflate stream, CRC and length. Reading accepts that form and no other, so not one
 //! byte of a member is without meaning, and the length that the index promises bounds what is inflated.
 
-use anyhow::{Result, bail, ensure};
-use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status};
+use anyhow::{Context, Result, ensure};
+use libdeflater::{CompressionLvl, Crc, Decompressor};
 
 /// Magic, deflate, no flags, no time, no extra flags, unknown system.
 pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
@@ -20,37 +20,38 @@ pub type Level = u8;
 /// Compresses members one after the other with one set of tables.
 pub struct Compressor {
     level: Level,
-    engine: Compress,
+    engine: Option<libdeflater::Compressor>,
 }
 
 impl Compressor {
-    /// For one level; another is set up on demand.
+    /// Tables are set up on demand.
     pub fn new() -> Compressor {
-        Compressor { level: 6, engine: Compress::new(Compression::new(6), false) }
+        Compressor { level: 0, engine: None }
     }
 
     /// A member that holds `content`.
     ///
     /// # Errors
-    /// When the deflate library does.
+    /// When the level is not from 0 to 9, or the deflate library fails.
     pub fn member(&mut self, content: &[u8], level: Level) -> Result<Vec<u8>> {
         if level == 0 {
             return Ok(stored(content));
         }
-        if level == self.level {
-            self.engine.reset();
-        } else {
-            self.engine = Compress::new(Compression::new(u32::from(level)), false);
-            self.level = level;
+        if level != self.level {
+            self.engine = None;
         }
-        let mut out = Vec::with_capacity(content.len() / 2 + 128);
-        out.extend_from_slice(&HEADER);
-        let mut status = Status::Ok;
-        while status != Status::StreamEnd {
-            out.reserve(content.len() / 4 + 64);
-            let rest = &content[usize::try_from(self.engine.total_in())?..];
-            status = self.engine.compress_vec(rest, &mut out, FlushCompress::Finish)?;
-        }
+        let engine = match &mut self.engine {
+            Some(engine) => engine,
+            empty => {
+                let known = CompressionLvl::new(i32::from(level)).ok().context("no level of compression")?;
+                self.level = level;
+                empty.insert(libdeflater::Compressor::new(known))
+            }
+        };
+        let mut out = vec![0; HEADER.len() + engine.deflate_compress_bound(content.len())];
+        out[..HEADER.len()].copy_from_slice(&HEADER);
+        let size = engine.deflate_compress(content, &mut out[HEADER.len()..]).context("deflate failed")?;
+        out.truncate(HEADER.len() + size);
         push_trailer(&mut out, content);
         Ok(out)
     }
@@ -98,12 +99,12 @@ fn push_trailer(out: &mut Vec<u8>, content: &[u8]) {
 }
 
 /// Inflates members one after the other with one set of tables.
-pub struct Expander(Decompress);
+pub struct Expander(Decompressor);
 
 impl Expander {
     /// Ready to use.
     pub fn new() -> Expander {
-        Expander(Decompress::new(false))
+        Expander(Decompressor::new())
     }
 
     /// The content of exactly one member, which must be `length` bytes.
@@ -113,28 +114,17 @@ impl Expander {
     pub fn content(&mut self, member: &[u8], length: u64) -> Result<Vec<u8>> {
         ensure!(length <= LENGTH_MAX, "a member of {length} bytes is more than this format allows");
         ensure!(member.len() >= HEADER.len() + 8, "a gzip member is cut short");
-        let (head, rest) = member.split_at(HEADER.len());
-        ensure!(head == HEADER, "a gzip header is not as it was written");
-        let (body, trailer) = rest.split_at(rest.len() - 8);
+        ensure!(member.starts_with(&HEADER), "a gzip header is not as it was written");
         let length = usize::try_from(length)?;
-        self.0.reset(false);
         // One byte more than promised, so that a longer content shows.
-        let mut out = Vec::with_capacity(length + 1);
-        loop {
-            let used = usize::try_from(self.0.total_in())?;
-            let status = self.0.decompress_vec(&body[used..], &mut out, FlushDecompress::Finish)?;
-            if status == Status::StreamEnd {
-                break;
-            }
-            if out.len() > length || usize::try_from(self.0.total_in())? == used {
-                bail!("a deflate stream does not end where it should");
-            }
-        }
-        ensure!(usize::try_from(self.0.total_in())? == body.len(), "bytes follow a deflate stream");
-        ensure!(out.len() == length, "a member holds {} bytes, not {length}", out.len());
+        let mut out = vec![0; length + 1];
+        let found = self.0.gzip_decompress(member, &mut out).context("a gzip member is damaged")?;
+        ensure!(found == length, "a member holds {found} bytes, not {length}");
+        out.truncate(found);
+        // The library has compared what follows the stream; the end of the member must be just that.
         let mut expected = Vec::with_capacity(8);
         push_trailer(&mut expected, &out);
-        ensure!(trailer == expected, "a gzip checksum does not match");
+        ensure!(member.ends_with(&expected), "bytes follow a gzip member");
         Ok(out)
     }
 }

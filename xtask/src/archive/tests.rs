@@ -73,10 +73,12 @@ struct Collect(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Sink for Collect {
     fn begin(&mut self, entry: &Entry) -> anyhow::Result<()> {
-        Ok(self.0.push((entry.meta.path.bytes().to_vec(), Vec::new())))
+        self.0.push((entry.meta.path.bytes().to_vec(), Vec::new()));
+        Ok(())
     }
     fn data(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        Ok(self.0.last_mut().unwrap().1.extend_from_slice(bytes))
+        self.0.last_mut().unwrap().1.extend_from_slice(bytes);
+        Ok(())
     }
     fn end(&mut self, _entry: &Entry) -> anyhow::Result<()> {
         Ok(())

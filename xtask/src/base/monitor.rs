@@ -9,8 +9,10 @@ pub trait Monitor: Sync {
 }
 
 /// Tells nobody.
+#[cfg(test)]
 pub struct Silent;
 
+#[cfg(test)]
 impl Monitor for Silent {
     fn step(&self, _name: &str, _bytes_total: Option<u64>) {}
     fn advance(&self, _bytes: u64) {}

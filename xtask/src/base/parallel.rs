@@ -61,7 +61,11 @@ mod tests {
     #[test]
     fn results_come_in_order_and_an_error_ends_it() {
         let mut seen = Vec::new();
-        ordered(0..1000, || (), |(), n| n * 2, |n| Ok(seen.push(n))).unwrap();
+        let keep = |n| {
+            seen.push(n);
+            Ok(())
+        };
+        ordered(0..1000, || (), |(), n| n * 2, keep).unwrap();
         assert_eq!(seen, (0..1000).map(|n| n * 2).collect::<Vec<_>>());
         let stop = |n| if n == 7 { anyhow::bail!("seven") } else { Ok(()) };
         assert!(ordered(0..1_000_000, || (), |(), n| n, stop).is_err());

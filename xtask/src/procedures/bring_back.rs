@@ -181,15 +181,14 @@ fn fill(
             brought.databases.push(database.path.clone());
         }
     }
-    if wish.only.is_empty() {
-        if let Some(facts) = &manifest.git {
-            monitor.step("restoring git", None);
-            let put =
-                git::put_back(&git_folder, facts, &tree, wish.with_code).context("can't restore git")?;
-            brought.findings.extend(put.findings);
-            brought.not_applied = put.not_applied;
-            brought.git = true;
-        }
+    if wish.only.is_empty()
+        && let Some(facts) = &manifest.git
+    {
+        monitor.step("restoring git", None);
+        let put = git::put_back(&git_folder, facts, &tree, wish.with_code).context("can't restore git")?;
+        brought.findings.extend(put.findings);
+        brought.not_applied = put.not_applied;
+        brought.git = true;
     }
     anything_there(&tree, wish, manifest)?;
     extracted.make_links()?;

@@ -114,7 +114,7 @@ impl Place {
     fn with_others(&self, error: anyhow::Error) -> anyhow::Error {
         let (Some(root), true) = (&self.root, self.location.source == Source::Default) else { return error };
         // Looking for help must not fail for a reason of its own.
-        let others = self::history(root)
+        let others = history(root, true)
             .and_then(|(roots, remotes)| Owner::here(root, roots, remotes))
             .and_then(|here| Ok(identity::stores_of_same_project(&location::default_base()?, &here)))
             .unwrap_or_default();
@@ -139,13 +139,18 @@ impl Place {
     /// Of kind `Refused` when it belongs to another working copy and `adopt` is not given; `Locked` when
     /// another run has it.
     pub fn open_to_write(&self, project: &Project, adopt: bool, command: &str) -> Result<(Store, Lock)> {
-        let (roots, remotes) = history(&project.root)?;
-        let here = Owner::here(&project.root, roots, remotes)?;
         let path = &self.location.path;
         let opened = match Store::open(path) {
             Err(error) if kind_of(&error) == Kind::NotFound => None,
             other => Some(other?),
         };
+        // Finding the first commits walks the whole history, so it is done only while they are not known.
+        let known =
+            opened.as_ref().and_then(Store::info).is_some_and(|info| !info.owner.root_commits.is_empty());
+        let nameless = Owner::here(&project.root, Vec::new(), Vec::new())?;
+        let own = opened.as_ref().is_some_and(|store| store.relation(&nameless) == Some(Relation::Own));
+        let (roots, remotes) = history(&project.root, !(own && known))?;
+        let here = Owner { root_commits: roots, remotes, ..nameless };
         let Some(mut store) = opened else {
             let store = Store::create(path, &here)?;
             let lock = store.lock(command)?;
@@ -181,10 +186,10 @@ pub fn owner(owner: &Owner) -> String {
     format!("{}:{}", owner.host, crate::base::safe_path::escape(&owner.path.0))
 }
 
-/// What makes two copies the same project; nothing where git can't be read.
-fn history(root: &Path) -> Result<(Vec<String>, Vec<String>)> {
+/// What makes two copies the same project, first commits only when wanted; nothing where git can't be read.
+fn history(root: &Path, roots: bool) -> Result<(Vec<String>, Vec<String>)> {
     match git::open(root) {
-        Ok(Opened::Git(git)) => Ok((git.root_commits()?, git.remotes())),
+        Ok(Opened::Git(git)) => Ok((if roots { git.root_commits()? } else { Vec::new() }, git.remotes())),
         // The backup itself says what is wrong with git.
         Ok(_) | Err(_) => Ok((Vec::new(), Vec::new())),
     }

@@ -187,10 +187,10 @@ fn prove_content(archive: &Archive, manifest: &Manifest, folder: &Path, monitor:
     for database in manifest.databases.iter().filter(|database| database.form == Form::Image) {
         let image = database.path.below(&images)?;
         let report = check::check(&image)?;
-        if database.damage.is_empty() {
-            if let Some(damage) = report.damage.first() {
-                anyhow::bail!("the image of {} is damaged: {damage}", database.path);
-            }
+        if database.damage.is_empty()
+            && let Some(damage) = report.damage.first()
+        {
+            anyhow::bail!("the image of {} is damaged: {damage}", database.path);
         }
         if let Some(saved) = &database.facts {
             let now = facts::facts(&image)?;

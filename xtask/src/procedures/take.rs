@@ -14,7 +14,6 @@ use crate::archive::member::Level;
 use crate::archive::writer::Writer;
 use crate::base::clock::Instant;
 use crate::base::digest::Digest;
-use crate::base::facts::GitFacts;
 use crate::base::failure::ResultExt;
 use crate::base::finding::Finding;
 use crate::base::kind::BackupKind;
@@ -40,7 +39,7 @@ use super::add_git;
 use super::prove;
 
 /// How hard everything is compressed that is not compressed already.
-pub const LEVEL: Level = 6;
+pub const LEVEL: Level = 4;
 
 /// What is asked for.
 pub struct Request {
@@ -135,27 +134,31 @@ fn take_inner(
     let scan = scan_project(project, store, &opened, &mut findings)?;
     let scratch = store.scratch()?;
     let copied = add_databases::copy(&project.root, &scan.databases, scratch.path(), monitor)?;
-    let capture = capture(project, &opened, &scan, scratch.path(), &mut findings, monitor)?;
-
     let temporary = store.temporary(lock)?;
     let file = temporary.as_file().try_clone()?;
     let mut writer = Writer::new(file, parallel::workers(), LEVEL)?;
     let mut folders = Folders::new(created.0);
     let mut git_facts = None;
-    // Checking and hashing the copies goes on beside the packing of everything else.
+    // Git is copied, and the copies of the databases are checked and hashed, beside the packing of files.
     let (examined, added) = std::thread::scope(|scope| -> Result<_> {
         let examining = scope.spawn(|| copied.examine());
+        let (scan, folder) = (&scan, scratch.path());
+        let capturing = scope.spawn(move || capture(project, &opened, scan, folder));
         add_frame::add_recipe(&mut writer, &mut folders)?;
+        let bytes = scan.entries.iter().filter(|e| e.kind == EntryKind::File).map(|e| e.identity.size).sum();
+        monitor.step("packing files", Some(bytes));
+        folders.above(&mut writer, &SafePath::new("backup/files/x")?)?;
+        let added = add_files::add_files(&mut writer, &project.root, &scan.entries, monitor)?;
+        monitor.step("copying the git history", None);
+        let (capture, of_git) =
+            capturing.join().map_err(|_| anyhow::anyhow!("the thread that copies git panicked"))??;
+        findings.extend(of_git);
         if let Some(capture) = capture {
             let mut facts = capture.facts;
             facts.bundles =
                 add_git::add_git(&mut writer, &mut folders, &capture.bundles, &capture.state, monitor)?;
             git_facts = Some(facts);
         }
-        let bytes = scan.entries.iter().filter(|e| e.kind == EntryKind::File).map(|e| e.identity.size).sum();
-        monitor.step("packing files", Some(bytes));
-        folders.above(&mut writer, &SafePath::new("backup/files/x")?)?;
-        let added = add_files::add_files(&mut writer, &project.root, &scan.entries, monitor)?;
         monitor.step("checking databases", None);
         let examined = examining.join().map_err(|_| anyhow::anyhow!("the checking thread panicked"))??;
         Ok((examined, added))
@@ -301,23 +304,20 @@ fn capture(
     opened: &Opened,
     scan: &Scan,
     scratch: &std::path::Path,
-    findings: &mut Vec<Finding>,
-    monitor: &dyn Monitor,
-) -> Result<Option<Capture>> {
-    let Opened::Git(git) = opened else { return Ok(None) };
+) -> Result<(Option<Capture>, Vec<Finding>)> {
+    let Opened::Git(git) = opened else { return Ok((None, Vec::new())) };
     if !project.config.history {
-        findings.push(Finding::advice("history-off", "the history is left out, as `history = false` says"));
-        return Ok(None);
+        let finding = Finding::advice("history-off", "the history is left out, as `history = false` says");
+        return Ok((None, vec![finding]));
     }
     let leave_out: BTreeSet<Vec<u8>> =
         scan.databases.iter().chain(&scan.sidecars).map(|path| path.bytes().to_vec()).collect();
     let folder = scratch.join("git");
     crate::base::file_facts::create_private_dir(&folder)?;
-    let capture = git.capture(&folder, &leave_out, monitor)?;
-    findings.extend(capture.findings.iter().cloned());
-    let facts: &GitFacts = &capture.facts;
-    if facts.commit.is_none() {
+    let mut capture = git.capture(&folder, &leave_out)?;
+    let mut findings = std::mem::take(&mut capture.findings);
+    if capture.facts.commit.is_none() {
         findings.push(Finding::advice("no-commit", "there is no commit yet, so there is no history to save"));
     }
-    Ok(Some(capture))
+    Ok((Some(capture), findings))
 }

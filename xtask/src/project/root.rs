@@ -23,15 +23,6 @@ pub struct Project {
 }
 
 impl Project {
-    /// Finds the project and reads its configuration. `git_top` is the top of the git working copy that
-    /// `cwd` is in.
-    ///
-    /// # Errors
-    /// As [`locate`] and [`Config::load`].
-    pub fn find(explicit: Option<&Path>, cwd: &Path, git_top: Option<PathBuf>) -> Result<Project> {
-        Project::at(locate(explicit, cwd, git_top)?)
-    }
-
     /// The project at a root that [`locate`] found, with its configuration.
     ///
     /// # Errors
@@ -146,7 +137,7 @@ mod tests {
         assert_eq!(find(None, Some(top.join("framework/a"))), top.join("framework/a"));
         let explicit = find(Some(Path::new("../..")), Some(top.clone()));
         assert_eq!(explicit, top.join("framework"));
-        let project = Project::find(Some(&deep), &top, None).unwrap();
+        let project = Project::at(locate(Some(&deep), &top, None).unwrap()).unwrap();
         assert_eq!((project.name.as_str(), project.config), ("b", Config::default()));
     }
 

@@ -39,8 +39,6 @@ pub struct Pinned {
 pub struct Unreadable {
     /// Its path inside the project.
     pub path: SafePath,
-    /// Where it is.
-    pub file: PathBuf,
     /// Why, as SQLite or the system says it.
     pub reason: String,
     /// Whether somebody else's lock is the reason, so that it may be readable later.
@@ -96,7 +94,7 @@ pub fn pin(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<PinO
             Ok(connection) => {
                 candidates.push(Candidate { path, file, reader: connection, failed: None, unlocked: None });
             }
-            Err(error) => outcome.unreadable.push(unreadable(path, file, &error)),
+            Err(error) => outcome.unreadable.push(unreadable(path, &file, &error)),
         }
     }
     let files: Vec<PathBuf> = candidates.iter().map(|candidate| candidate.file.clone()).collect();
@@ -195,18 +193,18 @@ impl Candidate {
         let Candidate { path, file, reader, failed, unlocked } = self;
         match failed {
             None => outcome.pinned.push(Pinned { path, file, connection: reader, unlocked }),
-            Some(error) => outcome.unreadable.push(unreadable(path, file, &error)),
+            Some(error) => outcome.unreadable.push(unreadable(path, &file, &error)),
         }
     }
 }
 
-fn unreadable(path: SafePath, file: PathBuf, error: &rusqlite::Error) -> Unreadable {
+fn unreadable(path: SafePath, file: &Path, error: &rusqlite::Error) -> Unreadable {
     // A vanished or forbidden file: the system's words say more than SQLite's.
-    let reason = match std::fs::metadata(&file) {
+    let reason = match std::fs::metadata(file) {
         Err(system) => system.to_string(),
         Ok(_) => error.to_string(),
     };
-    Unreadable { path, file, reason, locked: open::is_busy(error) }
+    Unreadable { path, reason, locked: open::is_busy(error) }
 }
 
 /// Opens the read transactions; true when somebody's lock was in the way of one.

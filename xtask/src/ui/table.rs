@@ -53,11 +53,6 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Whether it has no rows.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Its lines, without space at their ends.
     pub fn lines(&self, color: bool) -> Vec<String> {
         let headings: Vec<Cell> = self

@@ -1,6 +1,7 @@
 //! What reaches stdout and what reaches stderr.
 
 use super::*;
+use crate::base::failure::Failure;
 use crate::base::safe_path::SafePath;
 use std::sync::Mutex;
 

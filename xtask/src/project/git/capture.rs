@@ -13,7 +13,6 @@ use super::{Git, bundle, trees, trees_library};
 use crate::base::facts::GitFacts;
 use crate::base::finding::Finding;
 use crate::base::interrupt;
-use crate::base::monitor::Monitor;
 use crate::base::safe_path::{SafePath, escape};
 
 /// A repository's copy, in the scratch folder.
@@ -36,13 +35,7 @@ impl Git {
     /// # Errors
     /// When HEAD or a state file can't be read, the scratch folder can't be written, or the user asked to
     /// stop. A damaged history is a finding.
-    pub fn capture(
-        &self,
-        scratch: &Path,
-        leave_out: &BTreeSet<Vec<u8>>,
-        monitor: &dyn Monitor,
-    ) -> Result<Capture> {
-        monitor.step("copying the git history", None);
+    pub fn capture(&self, scratch: &Path, leave_out: &BTreeSet<Vec<u8>>) -> Result<Capture> {
         let mut twin = self.twin(&scratch.join("twin"))?;
         let mut findings = std::mem::take(&mut twin.findings);
         let state = self.state(&twin, &scratch.join("state"))?;

@@ -3,33 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::Git;
 use super::refs::Value;
 use super::run::{Input, output};
 use super::twin::Twin;
-use super::{Git, trees, trees_library};
 use crate::base::facts::GitFacts;
 use crate::base::interrupt;
 
 impl Git {
-    /// What the repository is now. Databases (`leave_out`, raw paths) are never opened and count as
-    /// unchanged; `bundles`, `index_commit` and `worktree_commit` stay empty.
-    ///
-    /// # Errors
-    /// When HEAD, the refs or the index can't be read.
-    pub fn facts(&self, leave_out: &BTreeSet<Vec<u8>>) -> Result<GitFacts> {
-        let scratch = tempfile::tempdir().context("can't make a temporary folder")?;
-        let twin = self.twin(&scratch.path().join("twin"))?;
-        let mut facts = self.facts_of(&twin);
-        facts.dirty = match &self.program {
-            Some(program) => trees::is_dirty(&twin, program, leave_out)?,
-            None => trees_library::is_dirty(&twin, leave_out)?,
-        };
-        facts.root_commits = self.root_commits()?;
-        Ok(facts)
-    }
-
     /// All but what costs a walk: `dirty` and `root_commits`.
     pub(super) fn facts_of(&self, twin: &Twin) -> GitFacts {
         GitFacts {

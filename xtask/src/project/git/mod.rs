@@ -38,7 +38,7 @@ use anyhow::{Context, Result};
 pub use capture::Capture;
 pub use check::check_bundles;
 pub use classify::Classification;
-pub use put_back::{PutBack, put_back};
+pub use put_back::put_back;
 
 use crate::base::os_name;
 use run::{Input, Program, answer};

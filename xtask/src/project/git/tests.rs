@@ -9,7 +9,6 @@ use std::time::SystemTime;
 use super::put_back::put_back_with;
 use super::run::Program;
 use super::*;
-use crate::base::monitor::Silent;
 
 mod cases;
 mod hostile;
@@ -127,9 +126,8 @@ pub fn captured(root: &Path, program: Option<&Program>, to: &Path, leave_out: &[
     let (own, common) = (git.own.clone(), git.common.clone());
     let before = (snapshot(&own), snapshot(&common));
     let scratch = tempfile::tempdir().unwrap();
-    let capture = git.capture(scratch.path(), &leave_out, &Silent).unwrap();
+    let capture = git.capture(scratch.path(), &leave_out).unwrap();
     git.classify().unwrap();
-    git.facts(&leave_out).unwrap();
     for (folder, before) in [(&own, &before.0), (&common, &before.1)] {
         let after = snapshot(folder);
         let differ = |path: &&PathBuf| after.get(*path) != before.get(*path);

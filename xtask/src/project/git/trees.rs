@@ -13,7 +13,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::classify::paths;
-use super::run::{Input, Program, answer, output};
+use super::run::{Input, Program, output};
 use super::twin::{Twin, copy};
 use crate::base::durable::remove_file;
 use crate::base::finding::Finding;
@@ -268,28 +268,6 @@ pub(super) fn is_empty_tree(id: &str) -> bool {
         "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
             | "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321"
     )
-}
-
-/// Whether anything is staged, modified or untracked, told by git without reading what did not change.
-///
-/// # Errors
-/// When git refuses.
-pub(super) fn is_dirty(twin: &Twin, program: &Program, leave_out: &BTreeSet<Vec<u8>>) -> Result<bool> {
-    let listed = list_index(twin, program)?;
-    let entries: Vec<Entry<'_>> = paths(&listed).map(entry).collect::<Result<_>>()?;
-    let tracked: Vec<&[u8]> =
-        entries.iter().map(|e| e.path).filter(|path| leave_out.contains(*path)).collect();
-    if !tracked.is_empty() {
-        // In the copy of the index; so git does not look at the databases at all.
-        let args = ["update-index", "-z", "--assume-unchanged", "--stdin"];
-        output_of(twin, program, &args, Input::Bytes(&joined(&tracked)))?;
-    }
-    let args =
-        ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=all"];
-    let mut command = twin.call(program);
-    command.args(args);
-    let told = answer(command, Input::Nothing)?;
-    Ok(!told.ok || paths(&told.out).any(|line| line.get(3..).is_none_or(|path| !leave_out.contains(path))))
 }
 
 fn output_of(twin: &Twin, program: &Program, args: &[&str], input: Input<'_>) -> Result<Vec<u8>> {

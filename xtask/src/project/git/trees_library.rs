@@ -66,26 +66,6 @@ pub(super) fn commit_with_library(twin: &Twin, leave_out: &BTreeSet<Vec<u8>>) ->
     Ok(work)
 }
 
-/// Whether anything is staged, modified or untracked.
-///
-/// # Errors
-/// When libgit2 refuses.
-pub(super) fn is_dirty(twin: &Twin, leave_out: &BTreeSet<Vec<u8>>) -> Result<bool> {
-    let history = twin.library(&twin.dir)?;
-    let mut index = open_index(twin)?;
-    if index.has_conflicts() {
-        return Ok(true);
-    }
-    let staged = match twin.commit() {
-        Some(id) => {
-            let tree = history.find_commit(git2::Oid::from_str(&id)?)?.tree()?;
-            history.diff_tree_to_index(Some(&tree), Some(&index), None)?.deltas().len() > 0
-        }
-        None => !index.is_empty(),
-    };
-    Ok(staged || update(&history, None, &mut index, leave_out)?)
-}
-
 fn open_index(twin: &Twin) -> Result<Index> {
     let path = twin.dir.join("index");
     if path.exists() { Index::open(&path).context("libgit2 can't read the index") } else { Ok(Index::new()?) }

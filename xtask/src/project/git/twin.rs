@@ -150,6 +150,10 @@ impl Git {
             setting("core", "logallrefupdates", "false"),
             // Unchanged projects give unchanged bundles: with several threads the deltas would differ.
             setting("pack", "threads", "1"),
+            // Deltas that the project's packs have are taken over, and none are searched for: git keeps the
+            // number of objects outside packs small itself, and searching costs more than all the rest.
+            setting("pack", "window", "0"),
+            setting("pack", "compression", "1"),
         ];
         let effective = self.effective();
         for name in COPIED {
