@@ -5,6 +5,7 @@
 
 pub mod child;
 pub mod compare;
+pub mod forge;
 pub mod framework;
 pub mod system;
 pub mod tree;
@@ -208,4 +209,13 @@ pub fn git_at<S: AsRef<OsStr>>(folder: &Path, moment: i64, arguments: &[S]) -> S
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
+}
+
+/// The archives in a store, oldest first.
+pub fn archives(store: &Path) -> Vec<PathBuf> {
+    let names = std::fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path());
+    let mut archives: Vec<PathBuf> =
+        names.filter(|path| path.to_string_lossy().ends_with(".tar.gz")).collect();
+    archives.sort();
+    archives
 }

@@ -186,7 +186,17 @@ impl Index {
     }
 
     fn take(&mut self, line: TocEntry, offsets: &[u64]) -> Result<()> {
-        let path = SafePath::new(unnamed(line.name, line.name_base64)?)?;
+        let mut name = unnamed(line.name, line.name_base64)?;
+        if line.r#type == "dir" && name.ends_with(b"/") {
+            name.pop();
+        }
+        let path = SafePath::new(name)?;
+        // A last chunk leaves out its size: it reaches to the end of the file.
+        let file_size = match self.entries.last() {
+            Some(Entry { kind: Kind::File { size }, .. }) if line.r#type == "chunk" => *size,
+            _ => line.size,
+        };
+        let left = file_size.saturating_sub(line.chunk_offset);
         let chunk = match &line.chunk_digest {
             None => None,
             Some(digest) => Some(Chunk {
@@ -196,7 +206,7 @@ impl Index {
                     .context("a chunk that starts at no member")?,
                 inner: line.inner_offset,
                 start: line.chunk_offset,
-                size: line.chunk_size,
+                size: if line.chunk_size == 0 { left } else { line.chunk_size },
                 digest: digest.parse().map_err(anyhow::Error::msg)?,
             }),
         };
@@ -270,7 +280,10 @@ impl Index {
 }
 
 fn lines_of<'a>(entry: &'a Entry, offsets: &'a [u64]) -> impl Iterator<Item = TocEntry> + 'a {
-    let (name, name_base64) = named(entry.meta.path.bytes());
+    // The published format has the complete path of the tar stream, where a folder ends in a slash.
+    let slash: &[u8] = if entry.kind == Kind::Folder { b"/" } else { b"" };
+    let (name, name_base64) = named(&[entry.meta.path.bytes(), slash].concat());
+    let file_size = if let Kind::File { size } = entry.kind { size } else { 0 };
     let mut head = TocEntry {
         name: name.clone(),
         name_base64: name_base64.clone(),
@@ -297,7 +310,8 @@ fn lines_of<'a>(entry: &'a Entry, offsets: &'a [u64]) -> impl Iterator<Item = To
         line.offset = offsets.get(chunk.member).copied().unwrap_or_default();
         line.inner_offset = chunk.inner;
         line.chunk_offset = chunk.start;
-        line.chunk_size = chunk.size;
+        // And it wants no size in the last chunk of a file.
+        line.chunk_size = if chunk.start + chunk.size == file_size { 0 } else { chunk.size };
         line.chunk_digest = Some(oci(&chunk.digest));
     };
     if let Some(chunk) = entry.chunks.first() {

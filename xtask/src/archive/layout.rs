@@ -2,6 +2,8 @@
 
 use anyhow::Result;
 
+use crate::archive::manifest::MANIFEST_NAME;
+use crate::archive::writer::{LANDMARK_NAME, SUMS_NAME};
 use crate::base::safe_path::SafePath;
 
 /// What a path in the archive is for.
@@ -66,6 +68,16 @@ pub fn part(path: &SafePath, is_folder: bool) -> Part {
         below(RAW).filter(|_| !is_folder).map(Part::Raw),
     ];
     parts.into_iter().flatten().next().unwrap_or(Part::Frame)
+}
+
+/// Whether an entry that is [`Part::Frame`] is one that a backup has; anything else is somebody else's.
+pub fn is_known_frame(path: &SafePath, is_folder: bool) -> bool {
+    let name = [path.bytes(), if is_folder { b"/".as_slice() } else { b"" }].concat();
+    match std::str::from_utf8(&name) {
+        Ok("backup/" | FILES | GIT) => is_folder,
+        Ok(RECIPE_NAME | MANIFEST_NAME | SUMS_NAME | LANDMARK_NAME) => true,
+        _ => is_folder && [DATABASES, SQL, RAW].iter().any(|top| name.starts_with(top.as_bytes())),
+    }
 }
 
 #[cfg(test)]

@@ -119,6 +119,12 @@ pub struct Files {
     pub ignored: u64,
 }
 
+/// What every manifest says, of whatever format.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
 impl Manifest {
     /// As JSON for people to read.
     ///
@@ -135,10 +141,6 @@ impl Manifest {
     /// # Errors
     /// When it is no manifest, or of a newer format.
     pub fn from_json(json: &[u8]) -> Result<Manifest> {
-        #[derive(Deserialize)]
-        struct Version {
-            format: u32,
-        }
         let Version { format } = serde_json::from_slice(json).context("its manifest is not readable")?;
         if format > FORMAT {
             let message = format!("it is of format {format}, and this program knows formats up to {FORMAT}");
@@ -146,5 +148,10 @@ impl Manifest {
             return Err(Failure::new(Kind::Failed, message).hint(hint).into());
         }
         serde_json::from_slice(json).context("its manifest is not readable")
+    }
+
+    /// Whether it is a manifest of a format that this program does not know.
+    pub fn is_newer(json: &[u8]) -> bool {
+        serde_json::from_slice(json).is_ok_and(|Version { format }| format > FORMAT)
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use libdeflater::{CompressionLvl, Crc, Decompressor};
 
 /// Magic, deflate, no flags, no time, no extra flags, unknown system.
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 /// The same with an extra field.
 const HEADER_EXTRA: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
 /// An empty last stored block, CRC 0, length 0.

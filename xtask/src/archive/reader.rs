@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
-use flate2::bufread::DeflateDecoder;
+use flate2::bufread::GzDecoder;
 
 use crate::archive::footer::{self, FOOTER_SIZE, SEAL_SIZE};
 use crate::archive::header::{self, BLOCK, Block, Kind};
 use crate::archive::index::{Entry, INDEX_NAME, Index};
-use crate::archive::member::Expander;
+use crate::archive::member::{Expander, HEADER};
 use crate::base::digest::Digest;
 use crate::base::interrupt;
 use crate::base::parallel;
@@ -213,10 +213,12 @@ fn without_content(entry: &Entry, sink: &mut dyn Sink) -> Result<()> {
 
 /// The index, from the member that holds it to the end of the tar stream.
 fn read_index(mut section: impl std::io::BufRead, index_offset: u64) -> Result<Index> {
-    // The member's own header and trailer are covered by the seal.
-    let mut gzip_header = [0; 10];
+    let mut gzip_header = [0; HEADER.len()];
     section.read_exact(&mut gzip_header)?;
-    let mut stream = DeflateDecoder::new(section);
+    ensure!(gzip_header == HEADER, "its index is damaged");
+    // Whoever reads single entries does not read what the seal covers, so the member's own checksum must
+    // tell that names and modes are as they were written; it is compared when the stream ends, below.
+    let mut stream = GzDecoder::new(gzip_header.chain(&mut section));
     let mut block = [0; BLOCK];
     stream.read_exact(&mut block).context("its index is damaged")?;
     let Block::Entry(header) = header::read_block(&block)? else { anyhow::bail!("its index is damaged") };
@@ -226,11 +228,13 @@ fn read_index(mut section: impl std::io::BufRead, index_offset: u64) -> Result<I
     ensure!(size <= INDEX_MAX, "its index is too large");
     let index = Index::read_json(BufReader::with_capacity(64 << 10, (&mut stream).take(size)), index_offset)?;
     let mut rest = Vec::new();
-    stream.take(4 * BLOCK as u64).read_to_end(&mut rest).context("its index is damaged")?;
+    (&mut stream).take(4 * BLOCK as u64).read_to_end(&mut rest).context("its index is damaged")?;
     let expected = header::padding(size) + 2 * BLOCK;
     ensure!(
         rest.len() == expected && rest.iter().all(|&b| b == 0),
         "the tar stream does not end as it should"
     );
+    drop(stream);
+    ensure!(section.fill_buf()?.is_empty(), "bytes between its index and its seal");
     Ok(index)
 }

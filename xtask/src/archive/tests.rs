@@ -138,3 +138,25 @@ fn every_truncation_is_noticed() {
     fs::write(&sample.path, [bytes.as_slice(), &[0]].concat()).unwrap();
     assert!(Archive::open(&sample.path).is_err());
 }
+
+/// Promise: who reads one entry, and so not all that the seal covers, never gets another index.
+#[test]
+fn every_flipped_byte_of_the_index_is_noticed_on_opening() {
+    let sample = write(1000, 6);
+    let bytes = fs::read(&sample.path).unwrap();
+    let archive = Archive::open(&sample.path).unwrap();
+    let start = usize::try_from(*archive.index().offsets().last().unwrap()).unwrap();
+    let end = usize::try_from(archive.seal_offset).unwrap();
+    for at in start..end {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(&sample.path, &flipped).unwrap();
+        // Two ways to compress the same zeros give the same index; the seal tells them apart.
+        let other = Archive::open(&sample.path).is_ok_and(|opened| {
+            opened.index().entries != archive.index().entries
+                || opened.index().members != archive.index().members
+                || at < end - 30
+        });
+        assert!(!other, "byte {at}, the index is {start}..{end}");
+    }
+}

@@ -34,7 +34,7 @@ const SHARED_MAX: usize = 256 << 10;
 /// Where the checksums of all files are.
 pub const SUMS_NAME: &str = "backup/SHA256SUMS";
 /// The landmark of eStargz that says that nothing is to be fetched ahead.
-const LANDMARK: (&str, &[u8]) = (".no.prefetch.landmark", &[0xf]);
+pub const LANDMARK_NAME: &str = ".no.prefetch.landmark";
 
 /// A finished archive.
 pub struct Finished {
@@ -86,8 +86,8 @@ impl Writer {
             open: None,
             index: Index::default(),
         };
-        let meta = Meta { path: SafePath::new(LANDMARK.0)?, mode: 0o644, uid: 0, gid: 0, mtime_s: 0 };
-        writer.small(meta, LANDMARK.1)?;
+        let meta = Meta { path: SafePath::new(LANDMARK_NAME)?, mode: 0o644, uid: 0, gid: 0, mtime_s: 0 };
+        writer.small(meta, &[0xf])?;
         Ok(writer)
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::base::clock::Instant;
 use crate::base::digest::Digest;
-use crate::base::failure::{Kind, kind_of};
+use crate::base::failure::{Kind, hints_of, kind_of};
 use crate::base::finding::Finding;
 use crate::flags::{Targets, Verify};
 use crate::procedures::place::Place;
@@ -65,6 +65,8 @@ pub fn run(ui: &Ui, place: &Place, options: &Verify) -> Result<Outcome> {
         let (line, more) = one(ui, &store, entry, level)?;
         if line.ok {
             ui.styled(Style::Good, format!("{}: good, {}", entry.id, words(level)));
+        } else if line.damage.is_empty() {
+            ui.line(format!("{}: not checked", entry.id));
         } else {
             ui.styled(Style::Bad, format!("{}: DAMAGED", entry.id));
             for damage in &line.damage {
@@ -78,7 +80,7 @@ pub fn run(ui: &Ui, place: &Place, options: &Verify) -> Result<Outcome> {
         lines.push(line);
     }
     let ok = lines.iter().all(|line| line.ok);
-    if !ok {
+    if lines.iter().any(|line| !line.damage.is_empty()) {
         ui.note("use another backup (cargo xtask list); a damaged archive may still give single files: cargo xtask restore BACKUP --only PATH --to DIR");
     }
     ui.document(&Document {
@@ -117,6 +119,9 @@ fn one(ui: &Ui, store: &Store, entry: &StoreEntry, level: Level) -> Result<(Line
             let scratch = Scratch::new(store)?;
             let progress = ui.progress();
             match prove::prove(&entry.archive, level, expected, &scratch.path(), &progress) {
+                Ok(manifest) if manifest.id != entry.id => {
+                    vec![format!("{} holds another backup, {}", entry.archive.display(), manifest.id)]
+                }
                 Ok(manifest) => take::damage_of(&manifest),
                 // These say nothing about the backup.
                 Err(error) if kind_of(&error) != Kind::Failed && kind_of(&error) != Kind::Refused => {
@@ -124,6 +129,13 @@ fn one(ui: &Ui, store: &Store, entry: &StoreEntry, level: Level) -> Result<(Line
                 }
                 Err(error) if is_local(&error) => {
                     return Err(error.context(format!("can't verify {}", entry.id)));
+                }
+                // Nothing is noted: to the program that wrote it, it may be good.
+                Err(error) if prove::is_newer(&entry.archive) => {
+                    let finding = Finding::problem("newer-format", format!("{error:#}"));
+                    findings.push(hints_of(&error).into_iter().fold(finding, Finding::hint));
+                    let (id, damage) = (entry.id.to_string(), Vec::new());
+                    return Ok((Line { id, level, ok: false, damage }, findings));
                 }
                 Err(error) => vec![format!("{error:#}")],
             }

@@ -213,7 +213,10 @@ fn size(entry: &Entry) -> u64 {
 }
 
 /// `files/` never holds anything of git; an archive in which it does wants to run code.
-fn refuse_git_files(archive: &Archive) -> Result<()> {
+///
+/// # Errors
+/// Names the first such path.
+pub fn refuse_git_files(archive: &Archive) -> Result<()> {
     for entry in &archive.index().entries {
         let (Part::File(path) | Part::Image(path) | Part::Raw(path)) = layout::part(&entry.meta.path, false)
         else {

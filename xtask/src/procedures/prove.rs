@@ -57,6 +57,14 @@ pub fn open(path: &Path) -> Result<(Archive, Manifest)> {
     Ok((archive, manifest))
 }
 
+/// Whether an archive is of a format that this program does not know. That is no damage, and nothing that it
+/// could judge.
+pub fn is_newer(path: &Path) -> bool {
+    let read =
+        || -> Result<Vec<u8>> { Archive::open(path)?.content(&SafePath::new(MANIFEST_NAME)?, MANIFEST_MAX) };
+    read().is_ok_and(|json| Manifest::is_newer(&json))
+}
+
 /// Proves an archive up to a level; `expected` is the digest that the file beside it tells, `scratch` a
 /// folder of ours with room for the databases (level 3) or the whole project (level 4).
 ///
@@ -98,8 +106,15 @@ pub fn prove(
 
 /// Whether the archive holds exactly what the manifest says.
 fn compare_manifest(archive: &Archive, manifest: &Manifest) -> Result<()> {
+    bring_back::refuse_git_files(archive)?;
     let mut expected = std::collections::BTreeSet::new();
     for database in &manifest.databases {
+        if database.form == Form::Raw {
+            let places = raw_places(&database.path)?;
+            let any = places.iter().any(|place| archive.entry(place).is_some());
+            ensure!(any, "the bytes of {} are missing", database.path);
+            expected.extend(places);
+        }
         if database.form == Form::Image {
             let place =
                 layout::place(&Part::Image(database.path.clone()))?.context("an image has a place")?;
@@ -127,10 +142,14 @@ fn compare_manifest(archive: &Archive, manifest: &Manifest) -> Result<()> {
             (Part::File(_), Kind::File { size }) => (files, bytes) = (files + 1, bytes + size),
             (Part::File(_), Kind::Link { .. }) => links += 1,
             (Part::File(_), Kind::Folder) => folders += 1,
-            (Part::Image(path) | Part::Dump(path), _) => {
+            (Part::Image(path) | Part::Dump(path) | Part::Raw(path), _) => {
                 ensure!(expected.contains(&entry.meta.path), "{path} is there and not in the manifest");
             }
-            _ => {}
+            (Part::Frame, _) => {
+                let path = &entry.meta.path;
+                ensure!(layout::is_known_frame(path, is_folder), "{path} is no part of a backup");
+            }
+            (Part::Git(_), _) => {}
         }
     }
     let counts = &manifest.files;
@@ -142,6 +161,16 @@ fn compare_manifest(archive: &Archive, manifest: &Manifest) -> Result<()> {
         counts.folders
     );
     Ok(())
+}
+
+/// Where the bytes of a database that could not be opened may lie.
+fn raw_places(path: &SafePath) -> Result<Vec<SafePath>> {
+    let sides = [b"".as_slice(), b"-wal", b"-shm", b"-journal"];
+    let place = |side: &&[u8]| {
+        let path = SafePath::new([path.bytes(), side].concat())?;
+        layout::place(&Part::Raw(path))?.context("raw bytes have a place")
+    };
+    sides.iter().map(place).collect()
 }
 
 fn prove_content(archive: &Archive, manifest: &Manifest, folder: &Path, monitor: &dyn Monitor) -> Result<()> {
