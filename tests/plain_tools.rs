@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 
 use rusqlite::Connection;
 use support::framework::{Framework, write};
-use support::tree::{self, Fingerprint, differences, fingerprint};
+use support::tree::{Fingerprint, differences, fingerprint};
 use support::{Output, Sandbox, archives, forge, git, system};
 
 /// Whether a program is there; says so loudly when not.
