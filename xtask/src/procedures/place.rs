@@ -142,16 +142,17 @@ impl Place {
         let (roots, remotes) = history(&project.root)?;
         let here = Owner::here(&project.root, roots, remotes)?;
         let path = &self.location.path;
-        let opened = match Store::open(path) {
-            Err(error) if kind_of(&error) == Kind::NotFound => None,
-            other => Some(other?),
+        let lock = match Store::open(path) {
+            Err(error) if kind_of(&error) == Kind::NotFound => Store::lock_new(path, command)?,
+            opened => opened?.lock(command)?,
         };
-        let Some(mut store) = opened else {
-            let store = Store::create(path, &here)?;
-            let lock = store.lock(command)?;
-            return Ok((store, lock));
+        // What it is counts from here on: until now others may have made or adopted it.
+        let mut store = match Store::open(path) {
+            Err(error) if kind_of(&error) == Kind::NotFound => {
+                return Ok((Store::create(path, &here)?, lock));
+            }
+            opened => opened?,
         };
-        let lock = store.lock(command)?;
         match store.relation(&here) {
             Some(Relation::Own) => {
                 store.refresh(&lock, &here)?;
