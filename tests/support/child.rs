@@ -163,6 +163,7 @@ fn entry() {
         Some("lock-exclusive") => lock(&place, "EXCLUSIVE"),
         Some("write-wal") => write(&place, "wal"),
         Some("write-delete") => write(&place, "delete"),
+        Some("crash") => spill(&place),
         other => panic!("no role {other:?}"),
     }
 }
@@ -255,4 +256,22 @@ fn write(memory: &Path, journal: &str) {
         }
         std::thread::sleep(Duration::from_micros(500));
     }
+}
+
+/// Begins a transaction on a database that is so large that half of it is in the files before the commit,
+/// and is killed in the middle of it, as by a power cut.
+pub fn crash_in_a_transaction(database: &Path) {
+    drop(Process::start("crash", database));
+}
+
+fn spill(database: &Path) {
+    let connection = Connection::open(database).unwrap();
+    connection.execute_batch("PRAGMA cache_size = 5; PRAGMA cache_spill = 5; BEGIN IMMEDIATE").unwrap();
+    let sql = "UPDATE learnings SET body = hex(randomblob(300)) WHERE id % 3 = 0; DELETE FROM metrics;
+               INSERT INTO ledger SELECT 1000000 + id, 1 FROM learnings";
+    connection.execute_batch(sql).unwrap();
+    report(0);
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    drop(connection);
 }

@@ -4,8 +4,11 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+
+use super::file_facts;
 
 /// What every temporary name starts with: sweeping knows it, and no real name has it.
 pub const TEMPORARY_PREFIX: &str = ".tmp-";
@@ -25,6 +28,30 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         Ok(())
     };
     attempt().with_context(|| format!("can't write {}", path.display()))
+}
+
+/// The same through a temporary file of a fixed name, which a killed run may have left. Only for what no two
+/// runs write at once.
+///
+/// # Errors
+/// Names the path; the old content, if any, is still there.
+pub fn write_through(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().context("a file needs a folder")?;
+    let attempt = || -> io::Result<()> {
+        remove_file(temporary)?;
+        let mut file = file_facts::create_private_file(temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(temporary, path)?;
+        sync_dir(folder)
+    };
+    attempt()
+        .inspect_err(|_| {
+            // The error that led here says more; the next run removes the file.
+            let _ = remove_file(temporary);
+        })
+        .with_context(|| format!("can't write {}", path.display()))
 }
 
 /// Gives a whole, synced file its final name; an existing file of that name is never replaced.
@@ -98,4 +125,50 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// How long a command that outlived its killed parent may go on writing into a folder that is removed.
+const OUTLIVED: Duration = Duration::from_secs(10);
+
+/// Removes a file, or a folder with all that is in it, folders that were restored read-only included. Links
+/// are not followed.
+///
+/// # Errors
+/// What the system returns; that a folder is not empty only when somebody keeps on writing into it.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return fs::remove_file(path);
+    }
+    let until = Instant::now() + OUTLIVED;
+    loop {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                open_up(path)?;
+                return fs::remove_dir_all(path);
+            }
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Gives back the right to change every folder below, links not followed.
+fn open_up(folder: &Path) -> io::Result<()> {
+    let mut waiting = vec![folder.to_path_buf()];
+    while let Some(folder) = waiting.pop() {
+        file_facts::set_mode(&folder, 0o700)?;
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            if meta.is_dir() {
+                waiting.push(entry.path());
+            } else if cfg!(windows) && meta.is_file() {
+                // Windows removes no file that is marked read-only.
+                file_facts::set_mode(&entry.path(), 0o600)?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -17,6 +17,7 @@ use crate::flags::{Restore, Target};
 use crate::procedures::bring_back::{self, Brought, Wish};
 use crate::procedures::place::Place;
 use crate::procedures::prove::{self, Level};
+use crate::procedures::staging;
 use crate::store::catalog::StoreEntry;
 use crate::store::select;
 use crate::ui::{self, Ui};
@@ -139,7 +140,7 @@ fn dry_run(
     wish: &Wish<'_>,
     findings: Vec<Finding>,
 ) -> Result<Outcome> {
-    bring_back::look_at(target)?;
+    staging::look(target)?;
     let mut document = Document {
         id: manifest.id.to_string(),
         target: Some(target.display().to_string()),

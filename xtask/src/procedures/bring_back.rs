@@ -1,12 +1,12 @@
 //! Brings a backup back into an empty folder.
 //!
 //! Everything is first written into `.xtask-restore/` inside that folder and checked there; only then are
-//! its parts moved to their places, which is a rename each. On any error the staging is removed and the
-//! folder is empty again; after a kill the next restore into it removes the remains itself.
+//! its parts moved to their places, which is a rename each, noted before it begins. On any error all of it is
+//! taken away and the folder is empty again; after a kill the next restore into it does that (`staging`).
 
 use std::fs;
-use std::io::{BufReader, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::io::BufReader;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -16,7 +16,7 @@ use crate::archive::manifest::{Database, Form, Manifest};
 use crate::archive::reader::Archive;
 use crate::base::digest::Digest;
 use crate::base::durable;
-use crate::base::failure::{Failure, Kind, ResultExt};
+use crate::base::failure::{Failure, Kind};
 use crate::base::file_facts;
 use crate::base::finding::Finding;
 use crate::base::monitor::Monitor;
@@ -26,9 +26,7 @@ use crate::project::git;
 use crate::sqlite::{check, facts, load};
 
 use super::extract::{self, Written};
-
-/// Where everything is staged, at the root of the target.
-pub const STAGING: &str = ".xtask-restore";
+use super::staging::{STAGING, Staging};
 
 /// What is wanted.
 pub struct Wish<'a> {
@@ -82,74 +80,31 @@ pub fn bring_back(
     wish: &Wish<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Brought> {
-    let existed = prepare(target)?;
-    let staging = target.join(STAGING);
-    let outcome = fill(archive, manifest, target, &staging, wish, monitor);
-    if outcome.is_err() {
-        // The error that led here says more than one of cleaning up would.
-        let _ = clear(target, &staging, existed);
-    }
-    outcome
-}
-
-/// Refuses a target with something in it; whether the folder is there. Writes nothing.
-///
-/// # Errors
-/// Of kind `Refused` when it is not empty; when it can't be read.
-pub fn look_at(target: &Path) -> Result<bool> {
-    let entries = match fs::read_dir(target) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+    let staging = Staging::begin(target)?;
+    match fill(archive, manifest, target, &staging, wish, monitor) {
+        Ok(brought) => {
+            staging.finish()?;
+            durable::sync_tree(target)?;
+            Ok(brought)
+        }
         Err(error) => {
-            return Err(anyhow::Error::new(error)
-                .context(format!("can't restore into {}", target.display())))
-            .hint("name a new or an empty folder");
-        }
-    };
-    for entry in entries {
-        let name = entry?.file_name();
-        if name != STAGING {
-            let message =
-                format!("the folder {} is not empty: it holds {}", target.display(), name.display());
-            return Err(Failure::new(Kind::Refused, message).hint("name a new or an empty folder").into());
+            // The error that led here says more than one of cleaning up would.
+            let _ = staging.roll_back();
+            Err(error)
         }
     }
-    Ok(true)
-}
-
-/// Makes the target with the staging folder in it; whether the target was there.
-fn prepare(target: &Path) -> Result<bool> {
-    let existed = look_at(target)?;
-    let staging = target.join(STAGING);
-    if !existed {
-        fs::create_dir_all(target).with_context(|| format!("can't make the folder {}", target.display()))?;
-    } else if staging.exists() {
-        // What a killed restore left; nothing else makes such a folder in an otherwise empty one.
-        fs::remove_dir_all(&staging).with_context(|| format!("can't remove {}", staging.display()))?;
-    }
-    file_facts::create_private_dir(&target.join(STAGING))
-        .with_context(|| format!("can't write in {}", target.display()))
-        .hint("name a folder that you may write in")?;
-    Ok(existed)
-}
-
-fn clear(target: &Path, staging: &Path, existed: bool) -> Result<()> {
-    fs::remove_dir_all(staging)?;
-    if !existed {
-        fs::remove_dir(target)?;
-    }
-    Ok(())
 }
 
 fn fill(
     archive: &Archive,
     manifest: &Manifest,
     target: &Path,
-    staging: &Path,
+    staging: &Staging,
     wish: &Wish<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Brought> {
-    let (tree, git_folder, dumps) = (staging.join("tree"), staging.join("git"), staging.join("sql"));
+    let work = staging.work();
+    let (tree, git_folder, dumps) = (work.join("tree"), work.join("git"), work.join("sql"));
     for folder in [&tree, &git_folder, &dumps] {
         file_facts::create_private_dir(folder)?;
     }
@@ -197,11 +152,10 @@ fn fill(
     brought.written = extracted.written;
     brought.findings.extend(disowned(extracted.written.disowned));
     monitor.step("syncing", None);
-    durable::sync_tree(staging).context("can't sync the restored files")?;
+    durable::sync_tree(work).context("can't sync the restored files")?;
     settle(target, staging, &tree)?;
     extracted.finish_folders(&tree, target)?;
-    fs::remove_dir_all(staging).with_context(|| format!("can't remove {}", staging.display()))?;
-    durable::sync_tree(target)?;
+    durable::sync_tree(target).context("can't sync the restored files")?;
     Ok(brought)
 }
 
@@ -325,27 +279,20 @@ pub fn load_dump(database: &Database, dumps: &Path, to: &Path, monitor: &dyn Mon
 }
 
 /// Moves what is staged to its place; a rename each, within one file system.
-fn settle(target: &Path, staging: &Path, tree: &Path) -> Result<()> {
-    let mut moved: Vec<PathBuf> = Vec::new();
-    let mut move_all = || -> Result<()> {
-        for entry in fs::read_dir(tree)? {
-            let entry = entry?;
-            let to = target.join(entry.file_name());
-            anyhow::ensure!(!crate::base::links::exists(&to)?, "{} appeared meanwhile", to.display());
-            fs::rename(entry.path(), &to)
-                .with_context(|| format!("can't move {} to its place", to.display()))?;
-            moved.push(to);
-        }
-        Ok(())
-    };
-    let outcome = move_all();
-    if outcome.is_err() {
-        for path in moved {
-            if let Some(name) = path.file_name() {
-                // Best effort on the way out with another error: what can't go back is named by it.
-                let _ = fs::rename(&path, staging.join(name));
-            }
-        }
+fn settle(target: &Path, staging: &Staging, tree: &Path) -> Result<()> {
+    let names = fs::read_dir(tree)?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<Result<Vec<_>>>()
+        .with_context(|| format!("can't read {}", tree.display()))?;
+    for name in &names {
+        let to = target.join(name);
+        anyhow::ensure!(!crate::base::links::exists(&to)?, "{} appeared meanwhile", to.display());
     }
-    outcome
+    staging.note(&names)?;
+    for name in &names {
+        let to = target.join(name);
+        fs::rename(tree.join(name), &to)
+            .with_context(|| format!("can't move {} to its place", to.display()))?;
+    }
+    Ok(())
 }

@@ -9,4 +9,5 @@ pub mod bring_back;
 pub mod extract;
 pub mod place;
 pub mod prove;
+pub mod staging;
 pub mod take;

@@ -158,9 +158,14 @@ impl Place {
     /// another run has it.
     pub fn open_to_write(&self, project: &Project, adopt: bool, command: &str) -> Result<(Store, Lock)> {
         let path = &self.location.path;
+        let lock = match Store::open(path) {
+            Err(error) if kind_of(&error) == Kind::NotFound => Store::lock_new(path, command)?,
+            opened => opened?.lock(command)?,
+        };
+        // What it is counts from here on: until now others may have made or adopted it.
         let opened = match Store::open(path) {
             Err(error) if kind_of(&error) == Kind::NotFound => None,
-            other => Some(other?),
+            opened => Some(opened?),
         };
         // Finding the first commits walks the whole history, so it is done only while they are not known.
         let known =
@@ -170,11 +175,8 @@ impl Place {
         let (roots, remotes) = history(&project.root, !(own && known))?;
         let here = Owner { root_commits: roots, remotes, ..nameless };
         let Some(mut store) = opened else {
-            let store = Store::create(path, &here)?;
-            let lock = store.lock(command)?;
-            return Ok((store, lock));
+            return Ok((Store::create(path, &here)?, lock));
         };
-        let lock = store.lock(command)?;
         match store.relation(&here) {
             Some(Relation::Own) => {
                 store.refresh(&lock, &here)?;

@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::Instant;
 use crate::base::failure::{Failure, Kind};
 use crate::base::file_facts;
+use crate::base::interrupt;
 
 /// The lock's file in a store.
 pub const LOCK_FILE: &str = ".lock";
@@ -97,14 +99,34 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
+/// How long to wait for a lock that everybody holds for a moment only: a run that hangs must not stop others.
+const MOMENT: Duration = Duration::from_secs(10);
+
 /// Waits for the lock under which states are changed and the store is swept: each holds it for a moment.
 ///
 /// # Errors
-/// When the store can't be written.
+/// Of kind `Locked` when another run keeps it; when the store can't be written, or the user interrupts.
 pub fn state_lock(store: &Path) -> Result<File> {
-    let file = open(&store.join(STATE_LOCK_FILE)).map_err(|error| not_writable(store, error))?;
-    file.lock().with_context(|| format!("can't lock {}", store.join(STATE_LOCK_FILE).display()))?;
-    Ok(file)
+    let path = store.join(STATE_LOCK_FILE);
+    let file = open(&path).map_err(|error| not_writable(store, error))?;
+    let until = std::time::Instant::now() + MOMENT;
+    loop {
+        interrupt::check()?;
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if std::time::Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(TryLockError::WouldBlock) => {
+                let text = format!("another run keeps {} locked", path.display());
+                let hint = "see which run of this tool hangs and end it";
+                return Err(Failure::new(Kind::Locked, text).hint(hint).into());
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("can't lock {}", path.display()));
+            }
+        }
+    }
 }
 
 /// Says in plain words that a store can't be written.

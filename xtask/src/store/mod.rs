@@ -91,22 +91,25 @@ impl Store {
     /// Of kind `Refused`, when the folder is a store already or holds something else: leftovers are swept
     /// in a store, so nobody else's files may be in it.
     pub fn create(path: &Path, owner: &Owner) -> Result<Store> {
-        let shown = path.display();
-        file_facts::create_private_dir(path).map_err(|error| not_writable(path, error))?;
-        let found = names::survey(path).with_context(|| format!("can't read {shown}"))?;
+        prepare(path)?;
         if path.join(STORE_FILE).exists() {
-            return Err(Failure::new(Kind::Refused, format!("{shown} is a store already")).into());
-        }
-        if let Some(stranger) = found.stranger {
-            let text = format!("the folder {shown} is no store and not empty: it holds {stranger}");
-            return Err(Failure::new(Kind::Refused, text)
-                .hint("name an empty or a new folder with --store DIR")
-                .into());
+            let text = format!("{} is a store already", path.display());
+            return Err(Failure::new(Kind::Refused, text).into());
         }
         let info = StoreInfo { format: STORE_FORMAT, owner: owner.clone(), created: Instant::now() };
         let store = Store { root: path.to_path_buf(), info: Some(info), problem: None };
         store.write_info()?;
         Ok(store)
+    }
+
+    /// Takes the lock of a store that may still have to be made, so that of two who make it one waits for
+    /// nothing and the other is told. Then open it again: it may have been made meanwhile.
+    ///
+    /// # Errors
+    /// Of kind `Refused`, when the folder holds something else; `Locked`, when another run has it.
+    pub fn lock_new(path: &Path, command: &str) -> Result<Lock> {
+        prepare(path)?;
+        Lock::take(path, command)
     }
 
     /// Its folder.
@@ -178,7 +181,26 @@ impl Store {
     fn write_info(&self) -> Result<()> {
         let mut json = serde_json::to_vec_pretty(&self.info)?;
         json.push(b'\n');
-        durable::write(&self.root.join(STORE_FILE), &json)
+        // Under one name of its own: a killed run that was making the store leaves nothing that the next
+        // one would take for a stranger's.
+        durable::write_through(&self.root.join(names::NEW_STORE_FILE), &self.root.join(STORE_FILE), &json)
+    }
+}
+
+/// Makes the folder of a store where it is missing, and refuses one that holds something else.
+fn prepare(path: &Path) -> Result<()> {
+    let shown = path.display();
+    file_facts::create_private_dir(path).map_err(|error| not_writable(path, error))?;
+    let found = names::survey(path).with_context(|| format!("can't read {shown}"))?;
+    match found.stranger {
+        // What looks like a stranger's in a folder that became a store just now is of the run in it.
+        Some(stranger) if !path.join(STORE_FILE).exists() => {
+            let text = format!("the folder {shown} is no store and not empty: it holds {stranger}");
+            Err(Failure::new(Kind::Refused, text)
+                .hint("name an empty or a new folder with --store DIR")
+                .into())
+        }
+        _ => Ok(()),
     }
 }
 

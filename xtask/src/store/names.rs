@@ -13,6 +13,9 @@ use crate::base::id::BackupId;
 /// The log of runs.
 pub const HISTORY_FILE: &str = "history.jsonl";
 
+/// What becomes the file that says whose store it is.
+pub const NEW_STORE_FILE: &str = ".store.json-new";
+
 /// The folder of the tool's own executable.
 pub const BIN: &str = "bin";
 
@@ -52,7 +55,7 @@ pub fn parse(name: &str) -> Name {
     if let Some(id) = id(SUM).or_else(|| id(STATE)).or_else(|| id(SUMMARY)) {
         return Name::Sidecar(id);
     }
-    let parts = [STORE_FILE, LOCK_FILE, STATE_LOCK_FILE, HISTORY_FILE, SAFETY, TRASH, BIN];
+    let parts = [STORE_FILE, NEW_STORE_FILE, LOCK_FILE, STATE_LOCK_FILE, HISTORY_FILE, SAFETY, TRASH, BIN];
     if name.starts_with(TEMPORARY_PREFIX) {
         Name::Temporary
     } else if parts.contains(&name) || OF_THE_SYSTEM.contains(&name) {

@@ -15,7 +15,7 @@ use super::lock::{Lock, not_writable};
 use super::names::{self, ARCHIVE, Name, STATE, SUM, SUMMARY};
 use super::state::State;
 use super::summary::Summary;
-use super::{SAFETY, Store, TRASH, sweep};
+use super::{SAFETY, Store, TRASH};
 use crate::base::clock::Instant;
 use crate::base::durable::{self, TEMPORARY_PREFIX};
 use crate::base::file_facts;
@@ -45,7 +45,7 @@ impl Drop for Scratch {
         // Closed first: Windows removes no open file.
         self.alive = None;
         // What can't be removed now is swept by the next run.
-        let _ = sweep::remove_tree(&self.outer);
+        let _ = durable::remove_tree(&self.outer);
     }
 }
 

@@ -13,7 +13,7 @@ use super::lock::{Lock, state_lock};
 use super::names::{self, BIN, Name};
 use super::publish::ALIVE_FILE;
 use super::{SAFETY, Store, TRASH};
-use crate::base::file_facts;
+use crate::base::durable;
 use crate::base::finding::Finding;
 
 /// What sweeping did.
@@ -81,47 +81,11 @@ fn is_in_use(path: &Path) -> bool {
 }
 
 fn remove(path: &Path, swept: &mut Swept) {
-    match remove_tree(path) {
+    match durable::remove_tree(path) {
         Ok(()) => swept.removed.push(path.to_path_buf()),
         Err(error) => {
             let text = format!("can't remove {}, which an earlier run left: {error}", path.display());
             swept.findings.push(Finding::advice("leftover", text).hint("remove it by hand"));
         }
     }
-}
-
-/// Removes a file, or a folder with all that is in it, folders that were restored read-only included.
-///
-/// # Errors
-/// What the system returns.
-pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
-    if !fs::symlink_metadata(path)?.is_dir() {
-        return fs::remove_file(path);
-    }
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(path)?;
-            fs::remove_dir_all(path)
-        }
-        result => result,
-    }
-}
-
-/// Gives back the right to change every folder below, links not followed.
-fn open_up(folder: &Path) -> io::Result<()> {
-    let mut waiting = vec![folder.to_path_buf()];
-    while let Some(folder) = waiting.pop() {
-        file_facts::set_mode(&folder, 0o700)?;
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let meta = entry.metadata()?;
-            if meta.is_dir() {
-                waiting.push(entry.path());
-            } else if cfg!(windows) && meta.is_file() {
-                // Windows removes no file that is marked read-only.
-                file_facts::set_mode(&entry.path(), 0o600)?;
-            }
-        }
-    }
-    Ok(())
 }
