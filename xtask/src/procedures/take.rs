@@ -15,7 +15,7 @@ use crate::archive::writer::Writer;
 use crate::base::clock::Instant;
 use crate::base::digest::Digest;
 use crate::base::facts::GitFacts;
-use crate::base::failure::ResultExt;
+use crate::base::failure::{ResultExt, is_disk_full, tells_of_full_disk};
 use crate::base::finding::Finding;
 use crate::base::kind::BackupKind;
 use crate::base::monitor::Monitor;
@@ -86,7 +86,7 @@ pub fn take(
     let mut taken = taken
         .with_context(|| format!("no backup was made of {}", project.root.display()))
         .or_else(|error| {
-            if error.chain().any(is_disk_full) {
+            if is_disk_full(&error) {
                 let free = free_bytes(store.root())
                     .map_or_else(String::new, |free| format!(", {} MiB are free now", free >> 20));
                 return Err(error).hint(format!(
@@ -109,12 +109,6 @@ pub fn take(
     taken.findings.extend(outside);
     taken.took = began.elapsed();
     Ok(taken)
-}
-
-fn is_disk_full(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.downcast_ref::<std::io::Error>().is_some_and(|error| {
-        matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-    })
 }
 
 fn take_inner(
@@ -313,7 +307,13 @@ fn capture(
         scan.databases.iter().chain(&scan.sidecars).map(|path| path.bytes().to_vec()).collect();
     let folder = scratch.join("git");
     crate::base::file_facts::create_private_dir(&folder)?;
-    let capture = git.capture(&folder, &leave_out, monitor)?;
+    // Ordered by their paths.
+    let saved = |path: &[u8]| scan.entries.binary_search_by(|entry| entry.path.bytes().cmp(path)).is_ok();
+    let capture = git.capture(&folder, &leave_out, &saved, monitor)?;
+    // A history that found no room is no damaged one: what the disk did must not pass for what git is.
+    if let Some(full) = capture.findings.iter().find(|f| f.is_problem() && tells_of_full_disk(&f.message)) {
+        anyhow::bail!("git's history can't be copied: {}", full.message);
+    }
     findings.extend(capture.findings.iter().cloned());
     let facts: &GitFacts = &capture.facts;
     if facts.commit.is_none() {

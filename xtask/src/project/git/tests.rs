@@ -127,7 +127,7 @@ pub fn captured(root: &Path, program: Option<&Program>, to: &Path, leave_out: &[
     let (own, common) = (git.own.clone(), git.common.clone());
     let before = (snapshot(&own), snapshot(&common));
     let scratch = tempfile::tempdir().unwrap();
-    let capture = git.capture(scratch.path(), &leave_out, &Silent).unwrap();
+    let capture = git.capture(scratch.path(), &leave_out, &|_| true, &Silent).unwrap();
     git.classify().unwrap();
     git.facts(&leave_out).unwrap();
     for (folder, before) in [(&own, &before.0), (&common, &before.1)] {
