@@ -26,6 +26,7 @@ use crate::project::git;
 use crate::sqlite::{check, facts, load};
 
 use super::extract::{self, Written};
+use super::prove;
 
 /// Where everything is staged, at the root of the target.
 pub const STAGING: &str = ".xtask-restore";
@@ -82,19 +83,23 @@ pub fn bring_back(
     wish: &Wish<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Brought> {
-    let existed = prepare(target)?;
+    // The folders that are not there yet, the innermost first.
+    let missing: Vec<&Path> = target.ancestors().take_while(|folder| !folder.exists()).collect();
     let staging = target.join(STAGING);
-    let outcome = fill(archive, manifest, target, &staging, wish, monitor);
+    let prepared = prepare(target);
+    let began = prepared.is_ok();
+    let outcome = prepared.and_then(|()| fill(archive, manifest, target, &staging, wish, monitor));
     if outcome.is_err() {
-        // The error that led here says more than one of cleaning up would.
-        let _ = clear(target, &staging, existed);
+        // The error that led here says more than one of cleaning up would. A staging that was there in a
+        // folder that was refused is somebody else's.
+        let _ = clear(began.then_some(staging.as_path()), &missing);
     }
     outcome
 }
 
-/// Refuses a target with something in it; whether the folder was there.
-fn prepare(target: &Path) -> Result<bool> {
-    let existed = match fs::read_dir(target) {
+/// Makes the target and the staging in it; refuses a target with something in it.
+fn prepare(target: &Path) -> Result<()> {
+    match fs::read_dir(target) {
         Ok(entries) => {
             for entry in entries {
                 let name = entry?.file_name();
@@ -112,29 +117,30 @@ fn prepare(target: &Path) -> Result<bool> {
                 fs::remove_dir_all(&staging)
                     .with_context(|| format!("can't remove {}", staging.display()))?;
             }
-            true
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             fs::create_dir_all(target)
-                .with_context(|| format!("can't make the folder {}", target.display()))?;
-            false
+                .with_context(|| format!("can't make the folder {}", target.display()))
+                .hint("name a folder that you may write in")?;
         }
         Err(error) => {
             return Err(anyhow::Error::new(error)
                 .context(format!("can't restore into {}", target.display())))
             .hint("name a new or an empty folder");
         }
-    };
+    }
     file_facts::create_private_dir(&target.join(STAGING))
         .with_context(|| format!("can't write in {}", target.display()))
-        .hint("name a folder that you may write in")?;
-    Ok(existed)
+        .hint("name a folder that you may write in")
 }
 
-fn clear(target: &Path, staging: &Path, existed: bool) -> Result<()> {
-    fs::remove_dir_all(staging)?;
-    if !existed {
-        fs::remove_dir(target)?;
+/// Removes the staging and the folders that were made for it, as far as they are empty.
+fn clear(staging: Option<&Path>, made: &[&Path]) -> Result<()> {
+    if let Some(staging) = staging {
+        prove::remove_tree(staging)?;
+    }
+    for folder in made {
+        fs::remove_dir(folder)?;
     }
     Ok(())
 }
@@ -236,7 +242,7 @@ fn anything_there(tree: &Path, wish: &Wish<'_>, manifest: &Manifest) -> Result<(
         return Ok(());
     }
     let message = format!("nothing in backup {} matches --only", manifest.id);
-    let hint = format!("see what it holds: tar -tzf ARCHIVE, or cargo xtask show {}", manifest.id);
+    let hint = format!("see what it holds: cargo xtask restore {} --to DIR --dry-run", manifest.id);
     Err(Failure::new(Kind::NotFound, message).hint(hint).into())
 }
 
