@@ -350,10 +350,11 @@ fn add_dump(
     let mut cutter =
         Cutter { writer, monitor, chunk: Vec::with_capacity(2 * CHUNK), row_start: 0, broken: None };
     let dumped = dump::dump(image, &mut cutter);
+    let dumped = dumped.and_then(|()| cutter.flush());
     if let Some(error) = cutter.broken.take() {
         return Err(error);
     }
-    match dumped.and_then(|()| cutter.flush()) {
+    match dumped {
         Ok(()) => {
             writer.end()?;
             Ok(None)
