@@ -17,6 +17,7 @@ use crate::base::digest::Digest;
 use crate::base::facts::GitFacts;
 use crate::base::failure::{ResultExt, is_disk_full, tells_of_full_disk};
 use crate::base::finding::Finding;
+use crate::base::interrupt;
 use crate::base::kind::BackupKind;
 use crate::base::monitor::Monitor;
 use crate::base::parallel;
@@ -309,7 +310,21 @@ fn capture(
     crate::base::file_facts::create_private_dir(&folder)?;
     // Ordered by their paths.
     let saved = |path: &[u8]| scan.entries.binary_search_by(|entry| entry.path.bytes().cmp(path)).is_ok();
-    let capture = git.capture(&folder, &leave_out, &saved, monitor)?;
+    let capture = match git.capture(&folder, &leave_out, &saved, monitor) {
+        Ok(capture) => capture,
+        Err(error) => {
+            interrupt::check()?;
+            if is_disk_full(&error) {
+                return Err(error.context("git's history can't be copied"));
+            }
+            // Whatever became of git must not cost the files and the databases.
+            findings.push(
+                Finding::problem("git-refused", format!("the history is not saved: {error:#}"))
+                    .hint("see what `git status` says"),
+            );
+            return Ok(None);
+        }
+    };
     // A history that found no room is no damaged one: what the disk did must not pass for what git is.
     if let Some(full) = capture.findings.iter().find(|f| f.is_problem() && tells_of_full_disk(&f.message)) {
         anyhow::bail!("git's history can't be copied: {}", full.message);
