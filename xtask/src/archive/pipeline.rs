@@ -212,13 +212,13 @@ fn write_all(file: File, queue: &Receiver<(u64, Step)>, failed: &AtomicBool) -> 
         while let Some(step) = waiting.remove(&next) {
             next += 1;
             if outcome.is_ok() {
-                outcome = writing.take(step);
+                outcome = writing.take(step).context("can't write the archive");
                 failed.store(outcome.is_err(), Ordering::Relaxed);
             }
         }
     }
     outcome?;
-    Ok(writing.file.into_inner().map_err(|error| error.into_error())?)
+    writing.file.into_inner().map_err(|error| error.into_error()).context("can't write the archive")
 }
 
 struct Writing {

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 /// What went wrong, in the published vocabulary of exit codes. The codes only ever grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,23 @@ pub fn hints_of(error: &anyhow::Error) -> Vec<String> {
     error.chain().filter_map(|e| e.downcast_ref::<Failure>()).flat_map(|f| f.hints.clone()).collect()
 }
 
+/// Whether an error comes from a disk or a quota that is full. SQLite and the git command tell it in words
+/// only, the same ones everywhere: git is run in the C locale.
+pub fn is_disk_full(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+            || tells_of_full_disk(&cause.to_string())
+    })
+}
+
+/// The same of words that are not an error any more.
+pub fn tells_of_full_disk(text: &str) -> bool {
+    ["No space left on device", "Disk quota exceeded", "database or disk is full"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
 /// `.hint(…)` and `.kind(…)` on any result.
 pub trait ResultExt<T> {
     /// Adds a hint; the kind stays what it was.
@@ -131,6 +149,15 @@ mod tests {
         assert_eq!(outer.to_string(), "while restoring");
         let causes: Vec<String> = outer.chain().skip(1).map(ToString::to_string).collect();
         assert_eq!(causes, ["no backup x"]);
+    }
+
+    #[test]
+    fn a_full_disk_is_known_whoever_tells_of_it() {
+        let system = anyhow::Error::new(io::Error::from(io::ErrorKind::StorageFull)).context("can't write x");
+        assert!(is_disk_full(&system));
+        assert!(is_disk_full(&anyhow!("fatal: write error: No space left on device").context("no pack")));
+        assert!(is_disk_full(&anyhow!("database or disk is full")));
+        assert!(!is_disk_full(&anyhow!("database disk image is malformed")));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::archive::layout::{self, Part};
 use crate::archive::manifest::Manifest;
 use crate::archive::reader::Archive;
 use crate::base::clock::Instant;
-use crate::base::failure::ResultExt;
+use crate::base::failure::{Failure, Kind, ResultExt, is_disk_full};
 use crate::base::finding::Finding;
 use crate::base::pattern::Pattern;
 use crate::flags::{Restore, Target};
@@ -56,10 +56,18 @@ pub fn run(ui: &Ui, place: &Place, options: &Restore) -> Result<Outcome> {
             dry_run(ui, &archive, &manifest, target, &wish, findings)
         }
         Target::Folder(target) => {
+            // So that a message names a place that can be found again.
+            let target = &std::path::absolute(target).context("can't tell the current folder")?;
+            refuse_store(store.root(), target)?;
             let progress = ui.progress();
             let brought = bring_back::bring_back(&archive, &manifest, target, &wish, &progress)
-                .with_context(|| {
-                    format!("backup {} was not restored, and nothing was left behind", entry.id)
+                .with_context(|| format!("backup {} was not restored, and nothing was left behind", entry.id))
+                .or_else(|error| match is_disk_full(&error) {
+                    true => Err(error).hint(format!(
+                        "make room on the disk of {}, or name a folder on another one",
+                        target.display()
+                    )),
+                    false => Err(error),
                 })?;
             drop(progress);
             findings.extend(brought.findings.iter().cloned());
@@ -79,6 +87,18 @@ pub fn run(ui: &Ui, place: &Place, options: &Restore) -> Result<Outcome> {
             Ok(Outcome::of(&findings))
         }
     }
+}
+
+/// A store holds backups and nothing else: what is restored into it would be taken for part of it.
+fn refuse_store(store: &Path, target: &Path) -> Result<()> {
+    let real = |path: &Path| path.canonicalize().ok();
+    let Some(store) = real(store) else { return Ok(()) };
+    let existing = target.ancestors().find_map(real);
+    if !existing.is_some_and(|folder| folder.starts_with(&store)) {
+        return Ok(());
+    }
+    let message = format!("{} is in the store {}", target.display(), store.display());
+    Err(Failure::new(Kind::Refused, message).hint("name a new or an empty folder elsewhere").into())
 }
 
 fn report(ui: &Ui, manifest: &Manifest, target: &Path, brought: &Brought, findings: &[Finding]) {
@@ -115,9 +135,16 @@ fn report(ui: &Ui, manifest: &Manifest, target: &Path, brought: &Brought, findin
 fn verify_only(ui: &Ui, entry: &StoreEntry, findings: Vec<Finding>) -> Result<Outcome> {
     let scratch = tempfile::Builder::new().prefix("xtask-verify-").tempdir()?;
     let progress = ui.progress();
-    prove::prove(&entry.archive, Level::Content, None, scratch.path(), &progress)
-        .with_context(|| format!("backup {} is damaged", entry.id))
-        .hint("choose another backup: cargo xtask list")?;
+    prove::prove(&entry.archive, Level::Content, None, scratch.path(), &progress).or_else(|error| {
+        match is_disk_full(&error) {
+            true => Err(error)
+                .with_context(|| format!("can't tell whether backup {} is good", entry.id))
+                .hint(format!("make room on the disk of {}", std::env::temp_dir().display())),
+            false => Err(error)
+                .with_context(|| format!("backup {} is damaged", entry.id))
+                .hint("choose another backup: cargo xtask list"),
+        }
+    })?;
     drop(progress);
     for finding in &findings {
         ui.finding(finding);

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::base::clock::Instant;
 use crate::base::digest::Digest;
-use crate::base::failure::{Kind, hints_of, kind_of};
+use crate::base::failure::{Kind, ResultExt, hints_of, is_disk_full, kind_of};
 use crate::base::finding::Finding;
 use crate::flags::{Targets, Verify};
 use crate::procedures::place::Place;
@@ -128,7 +128,9 @@ fn one(ui: &Ui, store: &Store, entry: &StoreEntry, level: Level) -> Result<(Line
                     return Err(error);
                 }
                 Err(error) if is_local(&error) => {
-                    return Err(error.context(format!("can't verify {}", entry.id)));
+                    let hint = local_hint(&error, &scratch);
+                    let whole = format!("can't tell whether backup {} is good", entry.id);
+                    return Err(error.context(whole)).hint(hint);
                 }
                 // Nothing is noted: to the program that wrote it, it may be good.
                 Err(error) if prove::is_newer(&entry.archive) => {
@@ -151,11 +153,21 @@ fn one(ui: &Ui, store: &Store, entry: &StoreEntry, level: Level) -> Result<(Line
 
 /// Whether an error comes from this machine's disk and not from the archive.
 fn is_local(error: &anyhow::Error) -> bool {
-    use std::io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    kinds.map(std::io::Error::kind).any(|kind| {
-        matches!(kind, NotFound | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
-    })
+    use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+    let mut kinds =
+        error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    is_disk_full(error) || kinds.any(|kind| matches!(kind, NotFound | PermissionDenied | ReadOnlyFilesystem))
+}
+
+fn local_hint(error: &anyhow::Error, scratch: &Scratch) -> String {
+    if is_disk_full(error) {
+        let place = scratch.disk();
+        return format!(
+            "make room on the disk of {}, where it is unpacked, and run it again",
+            place.display()
+        );
+    }
+    "give yourself the right to read the store, and run it again".to_owned()
 }
 
 enum Missing {
@@ -191,6 +203,16 @@ impl Scratch {
             Ok(scratch) => Ok(Scratch::Store(scratch)),
             Err(_) => Ok(Scratch::System(tempfile::Builder::new().prefix("xtask-verify-").tempdir()?)),
         }
+    }
+
+    /// A folder that stays, on the disk where it is.
+    fn disk(&self) -> PathBuf {
+        let path = self.path();
+        let up = match self {
+            Scratch::Store(_) => 2,
+            Scratch::System(_) => 1,
+        };
+        path.ancestors().nth(up).unwrap_or(&path).to_path_buf()
     }
 
     fn path(&self) -> PathBuf {

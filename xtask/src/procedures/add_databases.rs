@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 
 use crate::archive::layout::{self, Part};
 use crate::archive::manifest::{Database, Form};
@@ -100,7 +100,10 @@ pub fn copy(root: &Path, paths: &[SafePath], scratch: &Path, monitor: &dyn Monit
         match raw {
             Ok(raw) => {
                 findings.push(not_opened(&path, &reason, locked));
-                sources.push((path, Source::Raw(raw)));
+                findings.extend(raw.closed.iter().map(|side| {
+                    forbidden(side, &Error::new(std::io::Error::from(std::io::ErrorKind::PermissionDenied)))
+                }));
+                sources.push((path, Source::Raw(raw.copies)));
             }
             Err(error)
                 if error
@@ -109,6 +112,7 @@ pub fn copy(root: &Path, paths: &[SafePath], scratch: &Path, monitor: &dyn Monit
             {
                 findings.push(gone(&path, &std::io::Error::from(std::io::ErrorKind::NotFound)));
             }
+            Err(error) if error.is::<Forbidden>() => findings.push(forbidden(&path, &error)),
             Err(error) => return Err(error),
         }
     }
@@ -136,6 +140,25 @@ fn gone(path: &SafePath, error: &std::io::Error) -> Finding {
     .hint("run backup again; if it is gone for good, restore it from an earlier backup")
 }
 
+/// The user may not read the database.
+#[derive(Debug)]
+struct Forbidden;
+
+impl std::fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it can't be read and is not in the backup")
+    }
+}
+
+fn forbidden(path: &SafePath, error: &Error) -> Finding {
+    Finding::problem(
+        "unreadable",
+        format!("{path} can't be read and is not in the backup: {}", error.root_cause()),
+    )
+    .at(path)
+    .hint("give yourself the right to read it, or exclude it in Cargo.toml")
+}
+
 fn not_opened(path: &SafePath, reason: &str, locked: bool) -> Finding {
     let message = if locked {
         format!(
@@ -154,22 +177,38 @@ fn not_opened(path: &SafePath, reason: &str, locked: bool) -> Finding {
         .hint(hint)
 }
 
+/// The files of a database, copied as bytes.
+struct Raw {
+    /// Their paths, and where the copies are.
+    copies: Vec<(SafePath, PathBuf)>,
+    /// Side files that may not be read.
+    closed: Vec<SafePath>,
+}
+
 /// The bytes of a database and what lies beside it.
-fn copy_raw(root: &Path, path: &SafePath, scratch: &Path, number: usize) -> Result<Vec<(SafePath, PathBuf)>> {
-    let mut copies = Vec::new();
+fn copy_raw(root: &Path, path: &SafePath, scratch: &Path, number: usize) -> Result<Raw> {
+    let (mut copies, mut closed) = (Vec::new(), Vec::new());
     for (i, side) in SIDES.iter().enumerate() {
         let path = SafePath::new([path.bytes(), side].concat())?;
         let copy = scratch.join(format!("raw-{number}-{i}"));
         let mut source = match fs::File::open(path.below(root)?) {
             Ok(source) => source,
             Err(error) if i > 0 && error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(anyhow::Error::new(error).context(format!("can't read {path}"))),
+            // Without the main file there is nothing to save; without a side file there is less.
+            Err(error) if i == 0 && error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(Error::new(error).context(Forbidden));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                closed.push(path);
+                continue;
+            }
+            Err(error) => return Err(Error::new(error).context(format!("can't read {path}"))),
         };
         let mut target = file_facts::create_private_file(&copy)?;
         std::io::copy(&mut source, &mut target).with_context(|| format!("can't copy {path}"))?;
         copies.push((path, copy));
     }
-    Ok(copies)
+    Ok(Raw { copies, closed })
 }
 
 impl Copied {
@@ -311,10 +350,11 @@ fn add_dump(
     let mut cutter =
         Cutter { writer, monitor, chunk: Vec::with_capacity(2 * CHUNK), row_start: 0, broken: None };
     let dumped = dump::dump(image, &mut cutter);
+    let dumped = dumped.and_then(|()| cutter.flush());
     if let Some(error) = cutter.broken.take() {
         return Err(error);
     }
-    match dumped.and_then(|()| cutter.flush()) {
+    match dumped {
         Ok(()) => {
             writer.end()?;
             Ok(None)
@@ -322,7 +362,10 @@ fn add_dump(
         Err(error) => {
             interrupt::check()?;
             writer.abort()?;
-            let message = format!("no SQL dump of the database could be made: {error:#}");
+            // Its own words name our copy, which is gone by the time somebody reads them.
+            let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+            let why = if causes.is_empty() { error.to_string() } else { causes.join(": ") };
+            let message = format!("no SQL dump of the database could be made: {why}");
             Ok(Some(
                 Finding::problem("dump-failed", message)
                     .at(&copy.path)

@@ -202,7 +202,7 @@ fn anything_there(tree: &Path, wish: &Wish<'_>, manifest: &Manifest) -> Result<(
         return Ok(());
     }
     let message = format!("nothing in backup {} matches --only", manifest.id);
-    let hint = format!("see what it holds: tar -tzf ARCHIVE, or cargo xtask show {}", manifest.id);
+    let hint = format!("see what it holds: cargo xtask restore {} --to DIR --dry-run", manifest.id);
     Err(Failure::new(Kind::NotFound, message).hint(hint).into())
 }
 

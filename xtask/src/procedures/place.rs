@@ -183,14 +183,20 @@ impl Place {
             }
             _ if adopt => store.adopt(&lock, &here)?,
             relation => {
-                let whose =
-                    store.info().map_or_else(|| "nobody knows whose".to_owned(), |info| owner(&info.owner));
                 let what = match relation {
                     Some(Relation::SameProject) => "another copy of this project",
-                    Some(_) => "another project",
-                    None => "an unknown project",
+                    _ => "another project",
                 };
-                let message = format!("the store {} belongs to {what}: {whose}", path.display());
+                let message = match (store.info(), store.problem()) {
+                    (Some(info), _) => {
+                        format!("the store {} belongs to {what}: {}", path.display(), owner(&info.owner))
+                    }
+                    (None, why) => format!(
+                        "it is not known whose store {} is: {}",
+                        path.display(),
+                        why.unwrap_or("it does not say")
+                    ),
+                };
                 return Err(Failure::new(Kind::Refused, message)
                     .hint("name a store of your own with --store DIR")
                     .hint("or make this one yours, if that copy is gone: cargo xtask backup --adopt")

@@ -19,6 +19,7 @@ use crate::archive::layout::{self, Part};
 use crate::archive::manifest::{Form, MANIFEST_NAME, Manifest};
 use crate::archive::reader::Archive;
 use crate::base::digest::Digest;
+use crate::base::failure::{is_disk_full, tells_of_full_disk};
 use crate::base::file_facts;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
@@ -94,14 +95,19 @@ pub fn prove(
     if level >= Level::Content {
         let folder = scratch.join("content");
         prove_content(&archive, &manifest, &folder, monitor)
-            .with_context(|| format!("the content of {} is damaged", path.display()))?;
+            .map_err(|error| blame(error, format!("the content of {} is damaged", path.display())))?;
         fs::remove_dir_all(&folder)?;
     }
     if level >= Level::Restore {
         prove_restore(&archive, &manifest, scratch, monitor)
-            .with_context(|| format!("no project comes back from {}", path.display()))?;
+            .map_err(|error| blame(error, format!("no project comes back from {}", path.display())))?;
     }
     Ok(manifest)
+}
+
+/// Says what is wrong with the archive, unless it was this machine that had no room to look.
+fn blame(error: anyhow::Error, words: String) -> anyhow::Error {
+    if is_disk_full(&error) { error } else { error.context(words) }
 }
 
 /// Whether the archive holds exactly what the manifest says.
@@ -201,6 +207,9 @@ fn prove_content(archive: &Archive, manifest: &Manifest, folder: &Path, monitor:
         let scratch = folder.join("repository");
         file_facts::create_private_dir(&scratch)?;
         if let Some(damage) = git::check_bundles(&git_folder, facts, &scratch)?.first() {
+            if tells_of_full_disk(damage) {
+                anyhow::bail!("the history can't be unpacked: {damage}");
+            }
             anyhow::bail!("the history is damaged: {damage}");
         }
     }

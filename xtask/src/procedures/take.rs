@@ -14,8 +14,9 @@ use crate::archive::member::Level;
 use crate::archive::writer::Writer;
 use crate::base::clock::Instant;
 use crate::base::digest::Digest;
-use crate::base::failure::ResultExt;
+use crate::base::failure::{ResultExt, is_disk_full, tells_of_full_disk};
 use crate::base::finding::Finding;
+use crate::base::interrupt;
 use crate::base::kind::BackupKind;
 use crate::base::monitor::Monitor;
 use crate::base::parallel;
@@ -85,7 +86,7 @@ pub fn take(
     let mut taken = taken
         .with_context(|| format!("no backup was made of {}", project.root.display()))
         .or_else(|error| {
-            if error.chain().any(is_disk_full) {
+            if is_disk_full(&error) {
                 let free = free_bytes(store.root())
                     .map_or_else(String::new, |free| format!(", {} MiB are free now", free >> 20));
                 return Err(error).hint(format!(
@@ -108,12 +109,6 @@ pub fn take(
     taken.findings.extend(outside);
     taken.took = began.elapsed();
     Ok(taken)
-}
-
-fn is_disk_full(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.downcast_ref::<std::io::Error>().is_some_and(|error| {
-        matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-    })
 }
 
 fn take_inner(
@@ -314,7 +309,25 @@ fn capture(
         scan.databases.iter().chain(&scan.sidecars).map(|path| path.bytes().to_vec()).collect();
     let folder = scratch.join("git");
     crate::base::file_facts::create_private_dir(&folder)?;
-    let mut capture = git.capture(&folder, &leave_out)?;
+    // Ordered by their paths.
+    let saved = |path: &[u8]| scan.entries.binary_search_by(|entry| entry.path.bytes().cmp(path)).is_ok();
+    let mut capture = match git.capture(&folder, &leave_out, &saved) {
+        Ok(capture) => capture,
+        Err(error) => {
+            interrupt::check()?;
+            if is_disk_full(&error) {
+                return Err(error.context("git's history can't be copied"));
+            }
+            // Whatever became of git must not cost the files and the databases.
+            let finding = Finding::problem("git-refused", format!("the history is not saved: {error:#}"))
+                .hint("see what `git status` says");
+            return Ok((None, vec![finding]));
+        }
+    };
+    // A history that found no room is no damaged one: what the disk did must not pass for what git is.
+    if let Some(full) = capture.findings.iter().find(|f| f.is_problem() && tells_of_full_disk(&f.message)) {
+        anyhow::bail!("git's history can't be copied: {}", full.message);
+    }
     let mut findings = std::mem::take(&mut capture.findings);
     if capture.facts.commit.is_none() {
         findings.push(Finding::advice("no-commit", "there is no commit yet, so there is no history to save"));

@@ -89,7 +89,7 @@ pub struct Missing {
     /// One path of each file.
     pub files: Vec<PathBuf>,
     /// How many of them we can never lock, for want of the right to write.
-    forever: usize,
+    pub forever: usize,
 }
 
 impl Missing {

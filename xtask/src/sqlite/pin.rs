@@ -123,6 +123,10 @@ pub fn pin(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<PinO
             candidate.finish(&mut outcome);
         }
         // What could not be read does not count: it is not in the backup, and is said on its own.
+        let why = match missing.forever {
+            0 => format!("could not be had within {} s", patience.as_secs_f32()),
+            _ => "can't be had without the right to write there".to_owned(),
+        };
         let missing: Vec<&Pinned> =
             outcome.pinned.iter().filter(|p| missing.files.contains(&p.file)).collect();
         if missing.len() > 1 {
@@ -131,9 +135,8 @@ pub fn pin(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<PinO
                 Finding::problem(
                     "not-one-instant",
                     format!(
-                        "the write locks of {} could not be had within {} s, so a transaction that spans them may be in one and not in the other",
-                        names.join(", "),
-                        patience.as_secs_f32()
+                        "the write locks of {} {why}, so a transaction that spans them may be in one and not in the other",
+                        names.join(", ")
                     ),
                 )
                 .hint("run the backup again when nothing writes to them, as a user who may write them"),

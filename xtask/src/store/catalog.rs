@@ -84,7 +84,7 @@ fn read_folder(folder: &Path, safety: bool, listing: &mut Listing) -> Result<()>
         Ok(names) => names,
         Err(error) if safety && error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => {
-            return Err(error).with_context(shown).hint("is its disk connected, and may you read it?");
+            return Err(error).with_context(shown).hint(super::NO_ACCESS);
         }
     };
     let mut archives = Vec::new();

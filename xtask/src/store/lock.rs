@@ -135,7 +135,10 @@ pub fn not_writable(store: &Path, error: io::Error) -> anyhow::Error {
         io::ErrorKind::ReadOnlyFilesystem => "its file system is read-only: mount it for writing",
         io::ErrorKind::PermissionDenied => "give yourself the right to write there",
         io::ErrorKind::StorageFull => "make room on its file system",
-        _ => "or name another store with --store DIR",
+        io::ErrorKind::NotADirectory => {
+            "a file is in the way of its folder: name another store with --store DIR"
+        }
+        _ => "name another store with --store DIR",
     };
     let text = format!("can't write into the store {}", store.display());
     Failure::wrap(Kind::Failed, anyhow::Error::new(error).context(text)).hint(hint).into()

@@ -27,10 +27,13 @@ use anyhow::{Context, Result};
 
 use crate::base::clock::Instant;
 use crate::base::durable;
-use crate::base::failure::{Failure, Kind};
+use crate::base::failure::{Failure, Kind, ResultExt};
 use crate::base::file_facts;
 use identity::{Owner, Relation, STORE_FILE, STORE_FORMAT, StoreInfo};
 use lock::{Lock, not_writable};
+
+/// What to do about a store that can't be read.
+const NO_ACCESS: &str = "is its disk connected, and may you read it?";
 
 /// The folder of safety copies in a store.
 pub const SAFETY: &str = "safety";
@@ -66,14 +69,18 @@ impl Store {
                     .hint("`cargo xtask backup` makes it; --store DIR names another one")
                     .into());
             }
-            Err(error) => return Err(error).with_context(|| format!("can't open the store {shown}")),
+            Err(error) => {
+                return Err(error).with_context(|| format!("can't open the store {shown}")).hint(NO_ACCESS);
+            }
         }
         let root = path.to_path_buf();
         match identity::read(path) {
             Ok(info) => Ok(Store { root, info: Some(info), problem: None }),
             Err(error) if crate::base::failure::kind_of(&error) == Kind::Refused => Err(error),
             Err(error) => {
-                let found = names::survey(path).with_context(|| format!("can't read the store {shown}"))?;
+                let found = names::survey(path)
+                    .with_context(|| format!("can't read the store {shown}"))
+                    .hint(NO_ACCESS)?;
                 if !path.join(STORE_FILE).exists() && !found.archives {
                     let failure =
                         Failure::new(Kind::NotFound, format!("the folder {shown} is no store of backups"));

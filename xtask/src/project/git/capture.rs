@@ -31,11 +31,19 @@ pub struct Capture {
 impl Git {
     /// Copies the repository into `scratch`, a private, empty folder on a disk with room for it.
     /// `leave_out` are the databases and their side files as raw paths; none of them is ever opened.
+    /// `saved` says whether a file (raw path) is in the backup itself: what the backup leaves out (a store
+    /// inside the project, caches, what is excluded) must not come in again through git's copy of unsaved
+    /// work.
     ///
     /// # Errors
     /// When HEAD or a state file can't be read, the scratch folder can't be written, or the user asked to
     /// stop. A damaged history is a finding.
-    pub fn capture(&self, scratch: &Path, leave_out: &BTreeSet<Vec<u8>>) -> Result<Capture> {
+    pub fn capture(
+        &self,
+        scratch: &Path,
+        leave_out: &BTreeSet<Vec<u8>>,
+        saved: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Capture> {
         let mut twin = self.twin(&scratch.join("twin"))?;
         let mut findings = std::mem::take(&mut twin.findings);
         let state = self.state(&twin, &scratch.join("state"))?;
@@ -43,8 +51,8 @@ impl Git {
         self.advise(&facts, &mut findings);
 
         let work = match &self.program {
-            Some(program) => trees::commit_with_command(&twin, program, leave_out),
-            None => trees_library::commit_with_library(&twin, leave_out),
+            Some(program) => trees::commit_with_command(&twin, program, leave_out, saved),
+            None => trees_library::commit_with_library(&twin, leave_out, saved),
         };
         let work = work.or_else(|error| -> Result<trees::Work> {
             interrupt::check()?;

@@ -146,12 +146,11 @@ pub fn discover(from: &Path) -> Option<PathBuf> {
 /// The git folder of a working copy: `.git` itself, or where the file `.git` leads.
 fn git_folder(root: &Path) -> Result<Option<PathBuf>> {
     let path = root.join(".git");
-    let Ok(meta) = fs::metadata(&path) else { return Ok(None) };
+    let Some(meta) = there(fs::metadata(&path), &path)? else { return Ok(None) };
     if meta.is_dir() {
         // An empty folder named .git makes no repository; git looks further up, and so does `discover`.
-        return Ok(
-            (path.join("HEAD").symlink_metadata().is_ok() || path.join("objects").is_dir()).then_some(path)
-        );
+        let head = there(path.join("HEAD").symlink_metadata(), &path)?;
+        return Ok((head.is_some() || path.join("objects").is_dir()).then_some(path));
     }
     let text = fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
     let Some(target) = text.strip_prefix(b"gitdir:".as_slice()) else { return Ok(None) };
@@ -159,6 +158,16 @@ fn git_folder(root: &Path) -> Result<Option<PathBuf>> {
     Ok(Some(folder.canonicalize().with_context(|| {
         format!("{} leads to {}, which can't be found", path.display(), folder.display())
     })?))
+}
+
+/// What can't be looked at must not pass for what is not there.
+fn there(looked: std::io::Result<fs::Metadata>, path: &Path) -> Result<Option<fs::Metadata>> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    match looked {
+        Ok(meta) => Ok(Some(meta)),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+    }
 }
 
 /// Where objects and refs are: named by the file `commondir` in a linked worktree's folder.

@@ -126,7 +126,7 @@ pub fn captured(root: &Path, program: Option<&Program>, to: &Path, leave_out: &[
     let (own, common) = (git.own.clone(), git.common.clone());
     let before = (snapshot(&own), snapshot(&common));
     let scratch = tempfile::tempdir().unwrap();
-    let capture = git.capture(scratch.path(), &leave_out).unwrap();
+    let capture = git.capture(scratch.path(), &leave_out, &|_| true).unwrap();
     git.classify().unwrap();
     for (folder, before) in [(&own, &before.0), (&common, &before.1)] {
         let after = snapshot(folder);

@@ -61,6 +61,7 @@ pub(super) fn commit_with_command(
     twin: &Twin,
     program: &Program,
     leave_out: &BTreeSet<Vec<u8>>,
+    saved: &dyn Fn(&[u8]) -> bool,
 ) -> Result<Work> {
     let mut work = Work::default();
     let head = head(twin, program)?;
@@ -103,6 +104,8 @@ pub(super) fn commit_with_command(
     let others = paths(&untracked).filter(|path| !path.ends_with(b"/"));
     let candidates = tracked.chain(others).filter(|path| !leave_out.contains(*path));
     let (mut present, gone) = sort_by_presence(&twin.root, candidates)?;
+    // What is there and not in the backup keeps the version that the index has, if any.
+    present.retain(|path| saved(path));
     if !gone.is_empty() {
         let args = ["update-index", "-z", "--force-remove", "--stdin"];
         write(&changed, &args, Input::Bytes(&joined(&gone)))?;

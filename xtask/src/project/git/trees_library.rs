@@ -22,7 +22,11 @@ fn allow_absent() {
 ///
 /// # Errors
 /// When libgit2 refuses; the caller can go on without.
-pub(super) fn commit_with_library(twin: &Twin, leave_out: &BTreeSet<Vec<u8>>) -> Result<Work> {
+pub(super) fn commit_with_library(
+    twin: &Twin,
+    leave_out: &BTreeSet<Vec<u8>>,
+    saved: &dyn Fn(&[u8]) -> bool,
+) -> Result<Work> {
     allow_absent();
     let mut work = Work::default();
     let repository = twin.library(&twin.desk())?;
@@ -43,7 +47,7 @@ pub(super) fn commit_with_library(twin: &Twin, leave_out: &BTreeSet<Vec<u8>>) ->
     let index_tree = merged.write_tree_to(&repository).context("the index can't be written as a tree")?;
     let mut changed = open_index(twin)?;
     let left: Vec<_> = changed.iter().filter(|entry| leave_out.contains(&entry.path)).collect();
-    update(&history, Some(&repository), &mut changed, leave_out)?;
+    update(&history, Some(&repository), &mut changed, leave_out, saved)?;
     for entry in &left {
         changed.add(entry)?;
     }
@@ -78,6 +82,7 @@ fn update(
     desk: Option<&Repository>,
     index: &mut Index,
     leave_out: &BTreeSet<Vec<u8>>,
+    saved: &dyn Fn(&[u8]) -> bool,
 ) -> Result<bool> {
     // Out of the index they are untracked for the comparison, and the content of what is untracked is not
     // read by it.
@@ -100,7 +105,7 @@ fn update(
         let name = os_name::to_os(path)?;
         let on_disk = history.workdir().map(|root| root.join(&name)).and_then(|p| p.symlink_metadata().ok());
         match on_disk {
-            Some(meta) if meta.is_file() || meta.is_symlink() => add.push(name),
+            Some(meta) if (meta.is_file() || meta.is_symlink()) && saved(path) => add.push(name),
             Some(meta) if !meta.is_dir() => {}
             _ => remove.push(name),
         }
