@@ -5,7 +5,7 @@
 //! moments and every system call instead of 40 and a selection.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 mod support;
 
@@ -61,7 +61,7 @@ fn store(sandbox: &Sandbox) -> PathBuf {
     sandbox.path("store")
 }
 
-fn words<'a>(sandbox: &Sandbox, first: &[&'a str]) -> Vec<std::ffi::OsString> {
+fn words(sandbox: &Sandbox, first: &[&str]) -> Vec<std::ffi::OsString> {
     let mut words: Vec<std::ffi::OsString> = first.iter().map(Into::into).collect();
     words.extend(["--store".into(), store(sandbox).into_os_string()]);
     words

@@ -61,8 +61,9 @@ impl Staging {
         let alive = lock(target, &folder)?;
         // Nobody else works here now: look again, and at what the note says.
         let moved = moved(&folder)?;
-        for name in names(target)?.into_iter().filter(|name| name != STAGING && !moved.contains(name)) {
-            return Err(refusal(target, &name));
+        let ours = |name: &&OsString| *name == STAGING || moved.contains(name);
+        if let Some(name) = names(target)?.iter().find(|name| !ours(name)) {
+            return Err(refusal(target, name));
         }
         take_away(target, &moved)?;
         for name in names(&folder)?.into_iter().filter(|name| name != ALIVE && name != MOVING) {
