@@ -136,6 +136,19 @@ mod system {
     }
 }
 
+/// How far apart two writes may be and still get the same time: a kernel's clock for files ticks at 100 Hz
+/// or faster.
+pub const TICK: std::time::Duration = std::time::Duration::from_millis(12);
+
+impl Identity {
+    /// Whether it was written to so recently that one more write might not show in its times.
+    pub fn is_fresh(&self) -> bool {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now_ns = i128::try_from(now.as_nanos()).unwrap_or_default();
+        (now_ns - self.mtime_ns.max(self.ctime_ns)).unsigned_abs() < TICK.as_nanos()
+    }
+}
+
 /// What tells whether a file changed.
 pub fn identity(meta: &Metadata) -> Identity {
     system::identity(meta)

@@ -57,7 +57,9 @@ pub fn run(ui: &Ui, place: &Place, options: &Restore) -> Result<Outcome> {
         }
         Target::Folder(target) => {
             // So that a message names a place that can be found again.
-            let target = &std::path::absolute(target).context("can't tell the current folder")?;
+            let target = &std::path::absolute(target).with_context(|| {
+                format!("can't tell where {} is: the current folder is gone", target.display())
+            })?;
             refuse_store(store.root(), target)?;
             let progress = ui.progress();
             let brought = bring_back::bring_back(&archive, &manifest, target, &wish, &progress)

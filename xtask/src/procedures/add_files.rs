@@ -2,7 +2,8 @@
 //!
 //! A file may change while it is read. Its identity (inode, size, times) is taken from the open file before
 //! and after; when they differ it is read again, up to three times, and then kept as read and named as a
-//! problem. Links are never followed, and a pipe that took a file's place is not waited for.
+//! problem. A file that was written to a moment ago counts as changing, too: two writes within one tick of
+//! the clock leave the same times. Links are never followed, and a pipe that took a file's place is not waited for.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -129,6 +130,7 @@ fn add_file(writer: &mut Writer, path: &Path, place: &SafePath, buffer: &mut Vec
             Ok(looked) => looked,
             Err(error) => return Ok(Read1::Gone(error)),
         };
+        let fresh = before.is_fresh();
         let (bytes, changed) = if before.size <= SMALL_MAX as u64 {
             buffer.clear();
             if let Err(error) = (&mut file).take(SMALL_MAX as u64).read_to_end(buffer) {
@@ -144,7 +146,9 @@ fn add_file(writer: &mut Writer, path: &Path, place: &SafePath, buffer: &mut Vec
             writer.begin(meta(place.clone(), &facts), LEVEL)?;
             let read = stream(writer, &mut file, before.size)?;
             let changed = match &read {
-                Ok(bytes) => look(&file).map_or(true, |(after, _)| after != before) || *bytes != before.size,
+                Ok(bytes) => {
+                    fresh || look(&file).map_or(true, |(after, _)| after != before) || *bytes != before.size
+                }
                 Err(_) => true,
             };
             match read {
@@ -165,6 +169,7 @@ fn add_file(writer: &mut Writer, path: &Path, place: &SafePath, buffer: &mut Vec
         if !changed || last {
             return Ok(Read1::Kept { bytes, changed });
         }
+        std::thread::sleep(file_facts::TICK);
     }
 }
 

@@ -134,8 +134,11 @@ fn unmake(made: &[PathBuf]) {
 /// Of kind `Refused` when it is not empty; when it can't be read.
 pub fn look(target: &Path) -> Result<()> {
     match names(target) {
-        Ok(names) if names.iter().any(|name| name == STAGING) => Ok(()),
-        Ok(names) => names.first().map_or(Ok(()), |name| Err(refusal(target, name))),
+        Ok(names) => {
+            let ours = moved(&target.join(STAGING))?;
+            let stranger = names.iter().find(|name| *name != STAGING && !ours.contains(name));
+            stranger.map_or(Ok(()), |name| Err(refusal(target, name)))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => {
             Err(anyhow::Error::new(error).context(format!("can't restore into {}", target.display())))

@@ -16,6 +16,7 @@ use super::classify::paths;
 use super::run::{Input, Program, output};
 use super::twin::{Twin, copy};
 use crate::base::durable::remove_file;
+use crate::base::failure::tells_of_full_disk;
 use crate::base::finding::Finding;
 use crate::base::safe_path::{SafePath, escape};
 use crate::base::{interrupt, os_name};
@@ -111,25 +112,10 @@ pub(super) fn commit_with_command(
         write(&changed, &args, Input::Bytes(&joined(&gone)))?;
     }
     let add = ["update-index", "-z", "--add", "--remove", "--replace", "--stdin"];
-    if let Err(first) = write(&changed, &add, Input::Bytes(&joined(&present))) {
-        // One file that can't be read must not keep the others out.
-        let before = present.len();
-        present.retain(|path| {
-            let readable = is_readable(&twin.root, path);
-            if !readable {
-                let finding = Finding::problem(
-                    "git-worktree",
-                    format!("{} can't be read and is not in git's copy of unsaved work", escape(path)),
-                );
-                let safe = SafePath::new(*path).ok();
-                work.findings.push(safe.map_or(finding.clone(), |path| finding.at(&path)));
-            }
-            readable
-        });
-        if present.len() == before {
-            return Err(first);
-        }
-        write(&changed, &add, Input::Bytes(&joined(&present)))?;
+    let mut add_all = |paths: &[&[u8]]| write(&changed, &add, Input::Bytes(&joined(paths))).map(drop);
+    let mut tries = TRIES_MAX;
+    for path in all_but_the_refused(&present, &mut tries, &mut add_all)? {
+        work.findings.push(refused(&twin.root, path));
     }
     let worktree_tree = write(&changed, &["write-tree", "--missing-ok"], Input::Nothing)?;
 
@@ -150,6 +136,54 @@ pub(super) fn commit_with_command(
     let is_staged = base.map_or(!is_empty_tree(&index_tree), |tree| tree != index_tree);
     work.dirty = conflicted || is_staged || index_tree != worktree_tree;
     Ok(work)
+}
+
+/// So many calls may be spent on finding out which files git refuses.
+const TRIES_MAX: u32 = 200;
+
+/// Adds paths together, or, where git refuses some, every half of them on its own; those refused in the end.
+/// Git takes all or nothing, and one file that can't be read, or shrinks while git reads it, must not keep
+/// the others out.
+fn all_but_the_refused<'a>(
+    paths: &[&'a [u8]],
+    tries: &mut u32,
+    add: &mut dyn FnMut(&[&[u8]]) -> Result<()>,
+) -> Result<Vec<&'a [u8]>> {
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
+    // A file alone gets a second chance: it may only have changed.
+    let error = match add(paths).or_else(|error| if paths.len() > 1 { Err(error) } else { add(paths) }) {
+        Ok(()) => return Ok(Vec::new()),
+        Err(error) => error,
+    };
+    interrupt::check()?;
+    *tries = tries.saturating_sub(1);
+    if *tries == 0 || tells_of_full_disk(&format!("{error:#}")) {
+        return Err(error);
+    }
+    if let [only] = paths {
+        return Ok(vec![only]);
+    }
+    let (first, second) = paths.split_at(paths.len() / 2);
+    let mut refused = all_but_the_refused(first, tries, add)?;
+    refused.extend(all_but_the_refused(second, tries, add)?);
+    Ok(refused)
+}
+
+/// A file that git can't take. One that only changes is no problem here: it is in the backup as a file.
+fn refused(root: &Path, path: &[u8]) -> Finding {
+    let message = format!("{} is not in git's copy of unsaved work", escape(path));
+    let finding = if is_readable(root, path) {
+        Finding::advice("git-worktree", format!("{message}: it changed while git read it"))
+    } else {
+        Finding::problem("git-worktree", format!("{message}: it can't be read"))
+            .hint("make it readable for the user who runs the backup")
+    };
+    match SafePath::new(path) {
+        Ok(path) => finding.at(&path),
+        Err(_) => finding,
+    }
 }
 
 pub(super) const INDEX_MESSAGE: &str = "What was staged when the backup was made";
