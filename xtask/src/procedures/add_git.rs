@@ -1,5 +1,5 @@
-//! Puts git into an archive: bundles, stored as they are since they are compressed already, and the state
-//! files beside them.
+//! Puts git into an archive: bundles, in which only new objects are not compressed yet, and the state files
+//! beside them.
 
 use std::path::PathBuf;
 
@@ -30,12 +30,11 @@ pub fn add_git(
     for (number, source) in bundles.iter().enumerate() {
         let name = format!("{number:04}.bundle");
         let path = SafePath::new(format!("bundles/{name}"))?;
-        // Level 0: a pack does not get smaller.
-        add(writer, folders, &path, source, 0, monitor)?;
+        add(writer, folders, &path, source, monitor)?;
         names.push(name);
     }
     for (path, source) in state {
-        add(writer, folders, path, source, LEVEL, monitor)?;
+        add(writer, folders, path, source, monitor)?;
     }
     Ok(names)
 }
@@ -45,7 +44,6 @@ fn add(
     folders: &mut Folders,
     path: &SafePath,
     source: &PathBuf,
-    level: u8,
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let place = layout::place(&Part::Git(path.clone()))?.context("git has a place")?;
@@ -54,6 +52,6 @@ fn add(
     let mut attributes = file_facts::attributes(&facts);
     // These are copies of ours, readable by their owner only; what was executable stays so.
     attributes.mode = if attributes.mode & 0o100 == 0 { 0o600 } else { 0o700 };
-    stream(writer, meta(place, &attributes), source, level, crate::archive::writer::FILE_CHUNK, monitor)?;
+    stream(writer, meta(place, &attributes), source, LEVEL, crate::archive::writer::FILE_CHUNK, monitor)?;
     Ok(())
 }

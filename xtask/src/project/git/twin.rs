@@ -153,7 +153,8 @@ impl Git {
             // Deltas that the project's packs have are taken over, and none are searched for: git keeps the
             // number of objects outside packs small itself, and searching costs more than all the rest.
             setting("pack", "window", "0"),
-            setting("pack", "compression", "1"),
+            // What is not compressed already is compressed when it is archived, on all cores.
+            setting("pack", "compression", "0"),
         ];
         let effective = self.effective();
         for name in COPIED {
