@@ -2,10 +2,12 @@
 //! Here the floors below meet; they do not know each other. Nothing here prints.
 
 pub mod add_databases;
+mod add_dump;
 pub mod add_files;
 pub mod add_frame;
 pub mod add_git;
 pub mod bring_back;
+mod copy_databases;
 pub mod extract;
 pub mod place;
 pub mod prove;

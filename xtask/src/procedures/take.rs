@@ -37,6 +37,7 @@ use super::add_databases;
 use super::add_files::{self, Added};
 use super::add_frame::{self, Folders, private};
 use super::add_git;
+use super::copy_databases;
 use super::prove;
 
 /// How hard everything is compressed that is not compressed already.
@@ -128,15 +129,15 @@ fn take_inner(
     });
     let scan = scan_project(project, store, &opened, &mut findings)?;
     let scratch = store.scratch()?;
-    let copied = add_databases::copy(&project.root, &scan.databases, scratch.path(), monitor)?;
+    let copied = copy_databases::copy(&project.root, &scan.databases, scratch.path(), monitor)?;
     let temporary = store.temporary(lock)?;
     let file = temporary.as_file().try_clone()?;
     let mut writer = Writer::new(file, parallel::workers(), LEVEL)?;
     let mut folders = Folders::new(created.0);
     let mut git_facts = None;
-    // Git is copied, and the copies of the databases are checked and hashed, beside the packing of files.
-    let (examined, added) = std::thread::scope(|scope| -> Result<_> {
-        let examining = scope.spawn(|| copied.examine());
+    // Git is copied, and the copies of the databases are checked and hashed, beside the packing.
+    let (packed, examined, added) = std::thread::scope(|scope| -> Result<_> {
+        let examining = scope.spawn(|| add_databases::examine(&copied));
         let (scan, folder) = (&scan, scratch.path());
         let capturing = scope.spawn(move || capture(project, &opened, scan, folder));
         add_frame::add_recipe(&mut writer, &mut folders)?;
@@ -144,7 +145,9 @@ fn take_inner(
         monitor.step("packing files", Some(bytes));
         folders.above(&mut writer, &SafePath::new("backup/files/x")?)?;
         let added = add_files::add_files(&mut writer, &project.root, &scan.entries, monitor)?;
-        monitor.step("copying the git history", None);
+        monitor.step("packing databases", Some(copied.bytes()));
+        let packed = add_databases::pack(&copied, &mut writer, &mut folders, request.dumps, monitor)?;
+        monitor.step("packing the git history", None);
         let (capture, of_git) =
             capturing.join().map_err(|_| anyhow::anyhow!("the thread that copies git panicked"))??;
         findings.extend(of_git);
@@ -156,12 +159,10 @@ fn take_inner(
         }
         monitor.step("checking databases", None);
         let examined = examining.join().map_err(|_| anyhow::anyhow!("the checking thread panicked"))??;
-        Ok((examined, added))
+        Ok((packed, examined, added))
     })?;
-    monitor.step("packing databases", Some(copied.bytes()));
     let instant = (!copied.databases.is_empty()).then_some(copied.instant);
-    let (databases, of_databases) =
-        copied.add(&mut writer, &mut folders, examined, request.dumps, monitor)?;
+    let (databases, of_databases) = add_databases::describe(copied, packed, examined);
     let Added { counts, findings: of_files } = added;
     let mut all = scan.findings;
     all.extend(findings);

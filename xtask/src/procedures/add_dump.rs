@@ -1,0 +1,110 @@
+//! Puts the SQL dump of a database into an archive, in chunks that end at rows.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::archive::layout::{self, Part};
+use crate::archive::writer::{CHUNK, Writer};
+use crate::base::finding::Finding;
+use crate::base::interrupt;
+use crate::base::monitor::Monitor;
+use crate::sqlite::dump::{self, DumpSink};
+
+use super::add_files::meta;
+use super::add_frame::Folders;
+use super::copy_databases::Copy;
+use super::take::LEVEL;
+
+/// Adds the dump of an image; a finding where none could be made, and nothing is added then.
+///
+/// # Errors
+/// When the archive can't be written.
+pub fn add_dump(
+    writer: &mut Writer,
+    folders: &mut Folders,
+    copy: &Copy,
+    image: &Path,
+    monitor: &dyn Monitor,
+) -> Result<Option<Finding>> {
+    let place = layout::place(&Part::Dump(copy.path.clone()))?.context("a dump has a place")?;
+    folders.above(writer, &place)?;
+    let mut attributes = copy.attributes;
+    attributes.mode = 0o600;
+    writer.begin(meta(place, &attributes), LEVEL)?;
+    let mut cutter =
+        Cutter { writer, monitor, chunk: Vec::with_capacity(2 * CHUNK), row_start: 0, broken: None };
+    let dumped = dump::dump(image, &mut cutter);
+    let dumped = dumped.and_then(|()| cutter.flush());
+    if let Some(error) = cutter.broken.take() {
+        return Err(error);
+    }
+    match dumped {
+        Ok(()) => {
+            writer.end()?;
+            Ok(None)
+        }
+        Err(error) => {
+            interrupt::check()?;
+            writer.abort()?;
+            // Its own words name our copy, which is gone by the time somebody reads them.
+            let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+            let why = if causes.is_empty() { error.to_string() } else { causes.join(": ") };
+            let message = format!("no SQL dump of the database could be made: {why}");
+            Ok(Some(
+                Finding::problem("dump-failed", message)
+                    .at(&copy.path)
+                    .hint("its page image is in the backup"),
+            ))
+        }
+    }
+}
+
+/// Cuts a dump into chunks that end at rows, at places which depend on the rows' keys alone: a row that is
+/// added or changed moves the cuts near it and no others.
+struct Cutter<'a> {
+    writer: &'a mut Writer,
+    monitor: &'a dyn Monitor,
+    chunk: Vec<u8>,
+    row_start: usize,
+    /// An error of the archive, which must not pass for one of the database.
+    broken: Option<anyhow::Error>,
+}
+
+/// Chunks of a dump have at least so many bytes, and at most four times [`CHUNK`].
+const DUMP_CHUNK_MIN: usize = CHUNK / 2;
+
+impl Cutter<'_> {
+    fn flush(&mut self) -> Result<()> {
+        self.row_start = 0;
+        self.monitor.advance(self.chunk.len() as u64);
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(2 * CHUNK));
+        if let Err(error) = self.writer.chunk(chunk) {
+            self.broken = Some(error);
+            anyhow::bail!("the archive can't be written");
+        }
+        Ok(())
+    }
+}
+
+impl DumpSink for Cutter<'_> {
+    fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        interrupt::check()?;
+        while self.chunk.len() + bytes.len() > 4 * CHUNK {
+            let (now, later) = bytes.split_at(4 * CHUNK - self.chunk.len());
+            self.chunk.extend_from_slice(now);
+            self.flush()?;
+            bytes = later;
+        }
+        self.chunk.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn row_end(&mut self, key_hash: u64) -> Result<()> {
+        let row = (self.chunk.len() - self.row_start.min(self.chunk.len())) as u64;
+        self.row_start = self.chunk.len();
+        // A longer row is a likelier place, so that chunks are about as long whatever the rows are like.
+        let likely = (u64::MAX / DUMP_CHUNK_MIN as u64).saturating_mul(row.max(1));
+        if self.chunk.len() >= DUMP_CHUNK_MIN && key_hash < likely { self.flush() } else { Ok(()) }
+    }
+}

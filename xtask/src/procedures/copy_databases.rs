@@ -1,0 +1,215 @@
+//! Databases are pinned together, copied as page images into a scratch folder, and released. So writers wait
+//! for the pinning and copying alone, and all that is said of a database later is said of one and the same
+//! image. What SQLite can't open is copied as bytes, after all connections are closed: opening a database
+//! outside SQLite drops the locks of the whole process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result};
+
+use crate::base::clock::Instant;
+use crate::base::file_facts::{self, Attributes};
+use crate::base::finding::Finding;
+use crate::base::interrupt;
+use crate::base::monitor::Monitor;
+use crate::base::safe_path::SafePath;
+use crate::sqlite::pin;
+
+/// How long to wait for writers.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What lies beside a database, after its name.
+const SIDES: [&[u8]; 4] = [b"", b"-wal", b"-shm", b"-journal"];
+
+/// Copies of all databases.
+pub struct Copied {
+    /// One each, by path.
+    pub databases: Vec<Copy>,
+    /// When all of them were pinned.
+    pub instant: Instant,
+    /// What the user should know.
+    pub findings: Vec<Finding>,
+}
+
+/// The copy of one database.
+pub struct Copy {
+    /// Its path in the project.
+    pub path: SafePath,
+    /// Mode, owner and time of its file.
+    pub attributes: Attributes,
+    /// The copy.
+    pub source: Source,
+}
+
+/// What was copied, and where to.
+pub enum Source {
+    /// The page image.
+    Image(PathBuf),
+    /// Its files, byte for byte, each with its path in the project.
+    Raw(Vec<(SafePath, PathBuf)>),
+}
+
+impl Copied {
+    /// Bytes of all copies, for the progress.
+    pub fn bytes(&self) -> u64 {
+        let size = |path: &PathBuf| fs::metadata(path).map_or(0, |facts| facts.len());
+        let of = |copy: &Copy| match &copy.source {
+            Source::Image(image) => size(image),
+            Source::Raw(files) => files.iter().map(|(_, file)| size(file)).sum(),
+        };
+        self.databases.iter().map(of).sum()
+    }
+}
+
+/// Pins all databases, copies each as it was at that instant, and lets go of them.
+///
+/// # Errors
+/// When the scratch folder can't be written. A database that can't be read is a finding.
+pub fn copy(root: &Path, paths: &[SafePath], scratch: &Path, monitor: &dyn Monitor) -> Result<Copied> {
+    let mut files = Vec::new();
+    let mut findings = Vec::new();
+    let mut total = 0;
+    for path in paths {
+        let file = path.below(root)?;
+        // Metadata only: opening a database outside SQLite would drop its locks.
+        match fs::metadata(&file) {
+            Ok(facts) => {
+                total += facts.len();
+                files.push((path.clone(), file, file_facts::attributes(&facts)));
+            }
+            Err(error) => findings.push(gone(path, &error)),
+        }
+    }
+    monitor.step("copying databases", Some(total));
+    let named: Vec<_> = files.iter().map(|(path, file, _)| (path.clone(), file.clone())).collect();
+    let outcome = pin::pin(&named, PATIENCE)?;
+    findings.extend(outcome.findings);
+    let instant = outcome.instant;
+    let mut sources = Vec::new();
+    let mut failed: Vec<(SafePath, String, bool)> = Vec::new();
+    for (number, pinned) in outcome.pinned.into_iter().enumerate() {
+        let image = scratch.join(format!("image-{number}"));
+        match pinned.copy_image(&image, &|bytes| monitor.advance(bytes)) {
+            Ok(()) => sources.push((pinned.path().clone(), Source::Image(image))),
+            Err(error) if is_ours(&error) => return Err(error),
+            Err(error) => failed.push((pinned.path().clone(), format!("{error:#}"), false)),
+        }
+    }
+    // All connections are closed now, so the files themselves may be opened.
+    failed.extend(outcome.unreadable.into_iter().map(|u| (u.path, u.reason, u.locked)));
+    for (path, reason, locked) in failed {
+        let raw = copy_raw(root, &path, scratch, sources.len());
+        match raw {
+            Ok(raw) => {
+                findings.push(not_opened(&path, &reason, locked));
+                findings.extend(raw.closed.iter().map(|side| {
+                    forbidden(side, &Error::new(std::io::Error::from(std::io::ErrorKind::PermissionDenied)))
+                }));
+                sources.push((path, Source::Raw(raw.copies)));
+            }
+            Err(error)
+                if error
+                    .downcast_ref::<std::io::Error>()
+                    .is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound) =>
+            {
+                findings.push(gone(&path, &std::io::Error::from(std::io::ErrorKind::NotFound)));
+            }
+            Err(error) if error.is::<Forbidden>() => findings.push(forbidden(&path, &error)),
+            Err(error) => return Err(error),
+        }
+    }
+    let mut databases = Vec::new();
+    for (path, _, attributes) in files {
+        if let Some(at) = sources.iter().position(|(source, _)| *source == path) {
+            let (path, source) = sources.swap_remove(at);
+            databases.push(Copy { path, attributes, source });
+        }
+    }
+    Ok(Copied { databases, instant, findings })
+}
+
+/// Whether an error is one of the scratch folder or of the user, not of the database.
+fn is_ours(error: &anyhow::Error) -> bool {
+    interrupt::check().is_err() || error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some())
+}
+
+fn gone(path: &SafePath, error: &std::io::Error) -> Finding {
+    Finding::problem(
+        "database-vanished",
+        format!("the database was there when the backup began and is not any more: {error}"),
+    )
+    .at(path)
+    .hint("run backup again; if it is gone for good, restore it from an earlier backup")
+}
+
+/// The user may not read the database.
+#[derive(Debug)]
+struct Forbidden;
+
+impl std::fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it can't be read and is not in the backup")
+    }
+}
+
+fn forbidden(path: &SafePath, error: &Error) -> Finding {
+    Finding::problem(
+        "unreadable",
+        format!("{path} can't be read and is not in the backup: {}", error.root_cause()),
+    )
+    .at(path)
+    .hint("give yourself the right to read it, or exclude it in Cargo.toml")
+}
+
+fn not_opened(path: &SafePath, reason: &str, locked: bool) -> Finding {
+    let message = if locked {
+        format!(
+            "the database stayed locked, so only the bytes of its files are saved, and they may be torn: {reason}"
+        )
+    } else {
+        format!("SQLite can't open the database, so only the bytes of its files are saved: {reason}")
+    };
+    let hint = if locked {
+        "stop the program that locks it and run backup again"
+    } else {
+        "bring it back from an earlier backup: cargo xtask list"
+    };
+    Finding::problem(if locked { "database-locked" } else { "database-unreadable" }, message)
+        .at(path)
+        .hint(hint)
+}
+
+/// The files of a database, copied as bytes.
+struct Raw {
+    /// Their paths, and where the copies are.
+    copies: Vec<(SafePath, PathBuf)>,
+    /// Side files that may not be read.
+    closed: Vec<SafePath>,
+}
+
+/// The bytes of a database and what lies beside it.
+fn copy_raw(root: &Path, path: &SafePath, scratch: &Path, number: usize) -> Result<Raw> {
+    let (mut copies, mut closed) = (Vec::new(), Vec::new());
+    for (i, side) in SIDES.iter().enumerate() {
+        let path = SafePath::new([path.bytes(), side].concat())?;
+        let copy = scratch.join(format!("raw-{number}-{i}"));
+        let mut source = match fs::File::open(path.below(root)?) {
+            Ok(source) => source,
+            Err(error) if i > 0 && error.kind() == std::io::ErrorKind::NotFound => continue,
+            // Without the main file there is nothing to save; without a side file there is less.
+            Err(error) if i == 0 && error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(Error::new(error).context(Forbidden));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                closed.push(path);
+                continue;
+            }
+            Err(error) => return Err(Error::new(error).context(format!("can't read {path}"))),
+        };
+        let mut target = file_facts::create_private_file(&copy)?;
+        std::io::copy(&mut source, &mut target).with_context(|| format!("can't copy {path}"))?;
+        copies.push((path, copy));
+    }
+    Ok(Raw { copies, closed })
+}
