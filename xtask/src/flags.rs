@@ -15,9 +15,10 @@ pub use self::label::Label;
 use self::table::{GLOBAL, PROGRAM, VERBS, Verb};
 use self::words::{Words, nearest};
 use crate::base::clock::{self, Instant};
+use crate::base::escape::escape;
 use crate::base::failure::{Failure, Kind};
 use crate::base::os_name;
-use crate::base::safe_path::{SafePath, escape};
+use crate::base::safe_path::SafePath;
 
 /// When to use colors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -13,7 +13,8 @@ use crate::archive::header::{Kind, Meta};
 use crate::archive::member::LENGTH_MAX;
 use crate::base::clock::Instant;
 use crate::base::digest::Digest;
-use crate::base::safe_path::{SafePath, escape};
+use crate::base::escape::escape;
+use crate::base::safe_path::SafePath;
 
 /// The name of the index in the tar stream.
 pub const INDEX_NAME: &str = "stargz.index.json";

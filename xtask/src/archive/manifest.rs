@@ -12,6 +12,7 @@ use crate::base::failure::{Failure, Kind};
 use crate::base::finding::Finding;
 use crate::base::id::BackupId;
 use crate::base::kind::BackupKind;
+use crate::base::raw_path::RawPath;
 use crate::base::safe_path::SafePath;
 
 /// The format that this program writes, and the highest that it reads.
@@ -37,8 +38,8 @@ pub struct Manifest {
     pub created: Instant,
     /// The machine.
     pub host: String,
-    /// The project's folder on it, escaped where it is not UTF-8.
-    pub path: String,
+    /// The project's folder on it.
+    pub path: RawPath,
     /// The name of that folder.
     pub project: String,
     /// What git was; absent where there was none or it was not saved.

@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod digest;
 pub mod durable;
+pub mod escape;
 pub mod facts;
 pub mod failure;
 pub mod file_facts;
@@ -17,4 +18,5 @@ pub mod monitor;
 pub mod os_name;
 pub mod parallel;
 pub mod pattern;
+pub mod raw_path;
 pub mod safe_path;

@@ -23,7 +23,7 @@ pub fn to_os(bytes: &[u8]) -> Result<OsString> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text.into()),
         Err(_) => {
-            anyhow::bail!("the name {} can't be written on this system", super::safe_path::escape(bytes))
+            anyhow::bail!("the name {} can't be written on this system", super::escape::escape(bytes))
         }
     }
 }

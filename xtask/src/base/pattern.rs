@@ -10,7 +10,8 @@ use std::fmt;
 
 use anyhow::{Result, bail};
 
-use super::safe_path::{SafePath, escape};
+use super::escape::escape;
+use super::safe_path::SafePath;
 
 /// A pattern, ready to be matched.
 #[derive(Clone, PartialEq, Eq)]

@@ -8,10 +8,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::escape::escape;
 use super::os_name;
+use super::raw_path::RawPath;
 
 /// A path inside the project. Ordered by its bytes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,33 +86,6 @@ impl SafePath {
     }
 }
 
-/// Bytes for people: UTF-8 stays, control characters and other bytes become `\n`, `\t`, `\xNN`; a backslash
-/// is doubled only where something else had to be escaped, so ordinary names look as they are.
-pub fn escape(bytes: &[u8]) -> String {
-    let plain = std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control));
-    let mut out = String::new();
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '\n' => out.push_str("\\n"),
-                '\t' => out.push_str("\\t"),
-                '\\' if !plain => out.push_str("\\\\"),
-                c if c.is_control() => {
-                    let mut buffer = [0; 4];
-                    for byte in c.encode_utf8(&mut buffer).bytes() {
-                        out.push_str(&format!("\\x{byte:02x}"));
-                    }
-                }
-                c => out.push(c),
-            }
-        }
-        for byte in chunk.invalid() {
-            out.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    out
-}
-
 impl fmt::Display for SafePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&escape(&self.0))
@@ -124,30 +98,15 @@ impl fmt::Debug for SafePath {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Form {
-    Text(String),
-    Raw { text: String, base64: String },
-}
-
 impl Serialize for SafePath {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match std::str::from_utf8(&self.0) {
-            Ok(text) => Form::Text(text.to_owned()),
-            Err(_) => Form::Raw { text: escape(&self.0), base64: BASE64.encode(&self.0) },
-        }
-        .serialize(serializer)
+        RawPath(self.0.clone()).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for SafePath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SafePath, D::Error> {
-        let bytes = match Form::deserialize(deserializer)? {
-            Form::Text(text) => text.into_bytes(),
-            Form::Raw { base64, .. } => BASE64.decode(base64.as_bytes()).map_err(serde::de::Error::custom)?,
-        };
-        SafePath::new(bytes).map_err(serde::de::Error::custom)
+        SafePath::new(RawPath::deserialize(deserializer)?.0).map_err(serde::de::Error::custom)
     }
 }
 
@@ -174,14 +133,6 @@ mod tests {
             assert_eq!(serde_json::from_str::<SafePath>(&json).unwrap(), path);
         }
         assert!(serde_json::from_str::<SafePath>("\"../x\"").is_err());
-    }
-
-    #[test]
-    fn shown_names_are_one_line_and_unambiguous() {
-        assert_eq!(escape(b"a\\b"), "a\\b");
-        assert_eq!(escape(b"a\\b\n"), "a\\\\b\\n");
-        assert_eq!(escape(b"caf\xe9"), "caf\\xe9");
-        assert_eq!(escape(b"\x1b[31m"), "\\x1b[31m");
     }
 
     #[test]

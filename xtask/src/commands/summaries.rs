@@ -8,7 +8,6 @@ use crate::base::digest::Digest;
 use crate::procedures::{prove, take};
 use crate::store::Store;
 use crate::store::catalog::StoreEntry;
-use crate::store::raw_path::RawPath;
 use crate::store::summary::Summary;
 
 /// The summary beside the archive, or a new one from the archive, which is then put in its place.
@@ -21,7 +20,7 @@ pub fn of(store: &Store, entry: &StoreEntry) -> Result<Summary> {
     }
     let (_, manifest) = prove::open(&entry.archive)?;
     let (digest, size) = Digest::of_reader(&mut File::open(&entry.archive)?)?;
-    let summary = take::summarize(&manifest, RawPath(manifest.path.clone().into_bytes()), size, digest);
+    let summary = take::summarize(&manifest, size, digest);
     // A store that may only be read stays without; nothing depends on it.
     let _ = store.rewrite_summary(entry, &summary);
     Ok(summary)

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use super::table::{self, GLOBAL, Opt, Verb};
+use crate::base::escape::escape;
 use crate::base::os_name;
-use crate::base::safe_path::escape;
 
 /// Options taken out by name, and the free words that are left, in order.
 pub struct Words {

@@ -15,10 +15,8 @@ use crate::sqlite::check::{self, CheckReport};
 use crate::sqlite::facts;
 
 use super::add_dump::add_dump;
-use super::add_files::meta;
-use super::add_frame::{Folders, stream};
+use super::add_frame::{Folders, LEVEL, meta, stream};
 use super::copy_databases::{Copied, Source};
-use super::take::LEVEL;
 
 /// What an image holds and whether it is sound.
 pub struct Examined {

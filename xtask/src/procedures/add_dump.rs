@@ -11,10 +11,8 @@ use crate::base::interrupt;
 use crate::base::monitor::Monitor;
 use crate::sqlite::dump::{self, DumpSink};
 
-use super::add_files::meta;
-use super::add_frame::Folders;
+use super::add_frame::{Folders, LEVEL, meta};
 use super::copy_databases::Copy;
-use super::take::LEVEL;
 
 /// Adds the dump of an image; a finding where none could be made, and nothing is added then.
 ///

@@ -11,7 +11,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::archive::header::Meta;
 use crate::archive::layout::{self, Part};
 use crate::archive::manifest::Files;
 use crate::archive::writer::{FILE_CHUNK, SMALL_MAX, Writer};
@@ -22,7 +21,7 @@ use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
 use crate::project::scan::{Class, Entry, EntryKind};
 
-use super::take::LEVEL;
+use super::add_frame::{LEVEL, meta};
 
 const TRIES: u32 = 3;
 
@@ -88,11 +87,6 @@ pub fn add_files(
         }
     }
     Ok(added)
-}
-
-/// The header of an entry.
-pub fn meta(path: SafePath, facts: &Attributes) -> Meta {
-    Meta { path, mode: facts.mode, uid: facts.uid, gid: facts.gid, mtime_s: facts.mtime_s.max(0) }
 }
 
 fn changing(path: &SafePath) -> Finding {

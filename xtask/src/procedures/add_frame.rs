@@ -10,14 +10,19 @@ use anyhow::{Context, Result};
 
 use crate::archive::header::Meta;
 use crate::archive::layout::RECIPE_NAME;
+use crate::archive::member::Level;
 use crate::archive::writer::{SMALL_MAX, Writer};
 use crate::base::digest::Digest;
+use crate::base::file_facts::Attributes;
 use crate::base::interrupt;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
 
 /// How to recover with tar, sha256sum, sqlite3 and git alone; a test runs the commands in it.
 const RECIPE: &str = include_str!("RESTORE.md");
+
+/// How hard everything is compressed that is not compressed already.
+pub const LEVEL: Level = 4;
 
 /// The folders that stand between the top and the contents; each is written once, before what is in it.
 pub struct Folders {
@@ -47,6 +52,11 @@ impl Folders {
             }
         }
     }
+}
+
+/// The header of an entry.
+pub fn meta(path: SafePath, facts: &Attributes) -> Meta {
+    Meta { path, mode: facts.mode, uid: facts.uid, gid: facts.gid, mtime_s: facts.mtime_s.max(0) }
 }
 
 /// The header of something of ours.

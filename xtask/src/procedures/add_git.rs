@@ -11,9 +11,7 @@ use crate::base::file_facts;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
 
-use super::add_files::meta;
-use super::add_frame::{Folders, stream};
-use super::take::LEVEL;
+use super::add_frame::{Folders, LEVEL, meta, stream};
 
 /// Adds copies of git's files below `git/`; each is given with its name there.
 ///

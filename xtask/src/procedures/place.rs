@@ -209,7 +209,7 @@ impl Place {
 
 /// A working copy for people.
 pub fn owner(owner: &Owner) -> String {
-    format!("{}:{}", owner.host, crate::base::safe_path::escape(&owner.path.0))
+    format!("{}:{}", owner.host, crate::base::escape::escape(&owner.path.0))
 }
 
 /// What makes two copies the same project, first commits only when wanted; nothing where git can't be read.

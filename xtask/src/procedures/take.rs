@@ -10,38 +10,34 @@ use std::time::{Duration, Instant as Stopwatch};
 use anyhow::{Context, Result};
 
 use crate::archive::manifest::{FORMAT, MANIFEST_NAME, Manifest};
-use crate::archive::member::Level;
 use crate::archive::writer::Writer;
 use crate::base::clock::Instant;
 use crate::base::digest::Digest;
+use crate::base::durable;
 use crate::base::failure::{ResultExt, is_disk_full, tells_of_full_disk};
 use crate::base::finding::Finding;
 use crate::base::interrupt;
 use crate::base::kind::BackupKind;
 use crate::base::monitor::Monitor;
 use crate::base::parallel;
-use crate::base::safe_path::{SafePath, escape};
-use crate::base::{durable, os_name};
+use crate::base::raw_path::RawPath;
+use crate::base::safe_path::SafePath;
 use crate::project::git::{self, Capture, Classification, Opened};
 use crate::project::root::Project;
 use crate::project::scan::{self, Class, EntryKind, Scan};
 use crate::store::Store;
 use crate::store::identity;
 use crate::store::lock::Lock;
-use crate::store::raw_path::RawPath;
 use crate::store::space::free_bytes;
 use crate::store::state::{State, Verification};
 use crate::store::summary::{SUMMARY_FORMAT, Summary};
 
 use super::add_databases;
 use super::add_files::{self, Added};
-use super::add_frame::{self, Folders, private};
+use super::add_frame::{self, Folders, LEVEL, private};
 use super::add_git;
 use super::copy_databases;
 use super::prove;
-
-/// How hard everything is compressed that is not compressed already.
-pub const LEVEL: Level = 4;
 
 /// What is asked for.
 pub struct Request {
@@ -176,7 +172,7 @@ fn take_inner(
         label: request.label,
         created,
         host: identity::host_name(),
-        path: escape(&os_name::from_os(project.root.as_os_str())?),
+        path: RawPath::of(&project.root)?,
         project: project.name.clone(),
         git: git_facts,
         instant,
@@ -196,7 +192,7 @@ fn take_inner(
             .hint(
                 "the disk or the memory of this machine may be failing; try another store with --store DIR",
             )?;
-    let summary = summarize(&proven, RawPath::of(&project.root)?, finished.size, finished.digest);
+    let summary = summarize(&proven, finished.size, finished.digest);
     let mut state = State { pinned: request.pin, ..State::default() };
     let verification = Verification {
         at: Instant::now(),
@@ -224,7 +220,7 @@ pub fn damage_of(manifest: &Manifest) -> Vec<String> {
 }
 
 /// What a listing says of a backup.
-pub fn summarize(manifest: &Manifest, path: RawPath, size: u64, digest: Digest) -> Summary {
+pub fn summarize(manifest: &Manifest, size: u64, digest: Digest) -> Summary {
     let git = manifest.git.as_ref();
     let problems = manifest.findings.iter().filter(|finding| finding.is_problem()).count() as u64;
     Summary {
@@ -234,7 +230,7 @@ pub fn summarize(manifest: &Manifest, path: RawPath, size: u64, digest: Digest) 
         label: manifest.label.clone(),
         created: manifest.created,
         host: manifest.host.clone(),
-        path,
+        path: manifest.path.clone(),
         commit: git.and_then(|git| git.commit.clone()),
         branch: git.and_then(|git| git.branch.clone()),
         dirty: git.is_some_and(|git| git.dirty),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::left_out::size_text;
+use crate::base::escape::escape;
 use crate::base::finding::Finding;
-use crate::base::safe_path::{SafePath, escape};
+use crate::base::safe_path::SafePath;
 
 /// Above so many bytes of ignored files together the user is told which folders hold them.
 const IGNORED_ADVICE_BYTES: u64 = 1 << 30;

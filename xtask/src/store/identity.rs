@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::raw_path::RawPath;
 use crate::base::clock::Instant;
 use crate::base::failure::{Failure, Kind};
+use crate::base::raw_path::RawPath;
 
 /// The file in a store that says whose it is.
 pub const STORE_FILE: &str = "store.json";

@@ -12,7 +12,6 @@ pub mod location;
 pub mod lock;
 mod names;
 pub mod publish;
-pub mod raw_path;
 pub mod select;
 pub mod space;
 pub mod state;

@@ -93,7 +93,7 @@ pub fn survey(folder: &Path) -> io::Result<Survey> {
             Name::Sidecar(_) | Name::Part => {}
             // Unfinished things look alike everywhere: in a folder that is no store they are a stranger's.
             Name::Temporary | Name::Stray => {
-                found.stranger = Some(crate::base::safe_path::escape(shown.as_bytes()));
+                found.stranger = Some(crate::base::escape::escape(shown.as_bytes()));
             }
         }
     }

@@ -3,11 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::raw_path::RawPath;
 use crate::base::clock::Instant;
 use crate::base::digest::Digest;
 use crate::base::id::BackupId;
 use crate::base::kind::BackupKind;
+use crate::base::raw_path::RawPath;
 
 /// The form of summaries that this tool writes.
 pub const SUMMARY_FORMAT: u32 = 1;

@@ -2,7 +2,6 @@
 
 use super::catalog::StoreEntry;
 use super::names::{ARCHIVE, STATE, SUM, SUMMARY};
-use super::raw_path::RawPath;
 use super::select::resolve;
 use super::space::free_bytes;
 use super::state::{State, Verification};
@@ -12,6 +11,7 @@ use crate::base::digest::Digest;
 use crate::base::failure::{hints_of, kind_of};
 use crate::base::id::BackupId;
 use crate::base::kind::BackupKind;
+use crate::base::raw_path::RawPath;
 use std::io::Write;
 
 fn owner(path: &str, root: &str) -> Owner {

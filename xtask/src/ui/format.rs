@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::safe_path::escape;
+use crate::base::escape::escape;
 
 /// `512 B`, `12.3 MiB`: one decimal, powers of 1024.
 pub fn size(bytes: u64) -> String {

@@ -10,10 +10,11 @@ use super::bundle_write::{self, keep};
 use super::refs::{self, Refs, Value};
 use super::twin::Twin;
 use super::{Git, bundle, trees, trees_library};
+use crate::base::escape::escape;
 use crate::base::facts::GitFacts;
 use crate::base::finding::Finding;
 use crate::base::interrupt;
-use crate::base::safe_path::{SafePath, escape};
+use crate::base::safe_path::SafePath;
 
 /// A repository's copy, in the scratch folder.
 #[derive(Debug)]

@@ -15,11 +15,12 @@ use super::run::Program;
 use super::settings::{self, Fate};
 use super::state::{OWN_FILES, OWN_FOLDERS, SHARED_FILES};
 use super::twin::{copy, write};
+use crate::base::escape::escape;
 use crate::base::facts::GitFacts;
 use crate::base::failure::{Failure, Kind, ResultExt};
 use crate::base::file_facts::{create_private_dir, set_mode};
 use crate::base::finding::Finding;
-use crate::base::safe_path::{SafePath, escape};
+use crate::base::safe_path::SafePath;
 use crate::base::{durable, interrupt, links, os_name};
 
 /// What putting a repository back came to.

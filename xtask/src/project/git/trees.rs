@@ -16,9 +16,10 @@ use super::classify::paths;
 use super::run::{Input, Program, output};
 use super::twin::{Twin, copy};
 use crate::base::durable::remove_file;
+use crate::base::escape::escape;
 use crate::base::failure::tells_of_full_disk;
 use crate::base::finding::Finding;
-use crate::base::safe_path::{SafePath, escape};
+use crate::base::safe_path::SafePath;
 use crate::base::{interrupt, os_name};
 
 /// What became of the work in a working copy.

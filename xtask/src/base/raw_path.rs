@@ -8,8 +8,8 @@ use anyhow::Result;
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::base::os_name;
-use crate::base::safe_path::escape;
+use super::escape::escape;
+use super::os_name;
 
 /// An absolute path as raw bytes.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
