@@ -102,7 +102,7 @@ pub fn is_disk_full(error: &anyhow::Error) -> bool {
 
 /// The same of words that are not an error any more.
 pub fn tells_of_full_disk(text: &str) -> bool {
-    ["No space left on device", "Disk quota exceeded", "database or disk is full"]
+    ["No space left on device", "Disk quota exceeded", "database or disk is full", "Out of diskspace"]
         .iter()
         .any(|words| text.contains(words))
 }

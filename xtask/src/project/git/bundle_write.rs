@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::refs::{self, Refs, Value};
 use super::run::{Input, Program, answer, answer_into, output};
 use super::twin::Twin;
+use crate::base::failure::tells_of_full_disk;
 use crate::base::file_facts::create_private_file;
 use crate::base::finding::Finding;
 use crate::base::interrupt;
@@ -49,6 +50,7 @@ pub(super) fn write(
             Ok(()) => written.bundle = Some(path.to_path_buf()),
             Err(error) => {
                 interrupt::check()?;
+                room(&format!("{error:#}"))?;
                 written.findings.push(problem(format!("git's history is not in the backup: {error:#}")));
             }
         }
@@ -67,6 +69,7 @@ pub(super) fn write(
             return Ok(written);
         }
         why = reason(&whole.err);
+        room(&whole.err)?;
         if bundle(&["--all"], Input::Nothing)?.ok {
             let what = "what only reflogs hold (older stash entries, amended commits) is not in the backup";
             written.findings.push(problem(format!("{what}: {why}")));
@@ -86,6 +89,7 @@ pub(super) fn write(
         }
         Err(error) => {
             interrupt::check()?;
+            room(&format!("{error:#}"))?;
             if why.is_empty() {
                 why = format!("{error:#}");
             }
@@ -103,6 +107,12 @@ pub(super) fn write(
         }
     }
     Ok(written)
+}
+
+/// A history that finds no room is no damaged one: that ends the copying.
+fn room(words: &str) -> Result<()> {
+    anyhow::ensure!(!tells_of_full_disk(words), "{}", reason(words));
+    Ok(())
 }
 
 fn problem(message: String) -> Finding {
