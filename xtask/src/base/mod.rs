@@ -18,3 +18,4 @@ pub mod os_name;
 pub mod parallel;
 pub mod pattern;
 pub mod safe_path;
+pub mod write_lock;
