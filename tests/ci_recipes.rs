@@ -71,13 +71,48 @@ fn the_nightly_jobs_run_as_they_stand() {
     }
 }
 
+/// Every program that the tests look for is one that `.ci/run` installs, with a package that has it.
+#[test]
+fn all_that_tests_need_is_installed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let script = fs::read_to_string(root.join(".ci/run")).unwrap();
+    for tool in ["sqlite3", "pigz", "busybox", "bsdtar", "python3", "git", "strace", "unshare", "setpriv"] {
+        assert!(script.contains(&format!("[{tool}]=")), "{tool} is not installed");
+    }
+    // And these are all: what is looked for by name in the tests stands in that list or is everywhere.
+    let everywhere = ["tar", "gzip", "sha256sum", "sh", "true", "test", "mkfifo", "cargo"];
+    for entry in fs::read_dir(root.join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = if path.extension().is_some_and(|end| end == "rs") {
+            fs::read_to_string(&path).unwrap()
+        } else {
+            continue;
+        };
+        for start in ["have(\"", "find(\"", "which(\"", "Command::new(\""] {
+            for (at, _) in text.match_indices(start) {
+                let name = text[at + start.len()..].split('"').next().unwrap();
+                let name = name.rsplit('/').next().unwrap();
+                let known = everywhere.contains(&name) || script.contains(&format!("[{name}]="));
+                assert!(known || !name.chars().all(char::is_alphanumeric), "{}: {name}", path.display());
+            }
+        }
+    }
+}
+
 /// The jobs for a change check what `.ci/run` checks.
 #[test]
 fn tests_in_ci_are_the_tests_of_a_person() {
     let script = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/run")).unwrap();
     let github = commands(&recipe("github.yml"), "test");
-    for line in script.lines().filter(|line| line.starts_with("cargo ")) {
-        assert!(github.iter().any(|other| other == line), "github.yml leaves out: {line}");
+    let [linux, others] = github.as_slice() else { panic!("{github:?}") };
+    assert!(linux.ends_with(" .ci/run"), "{linux}");
+    assert!(script.lines().any(|line| line == others), "not what a person runs: {others}");
+    // In a shell of another user nothing may be missing: what the recipe hands on is what cargo needs.
+    if cfg!(unix) {
+        let shown = linux.replacen("sudo ", "", 1).replace(".ci/run", "cargo --version");
+        assert_ne!(shown, *linux);
+        let run = std::process::Command::new("/bin/sh").args(["-euc", &shown]).output().unwrap();
+        assert!(run.status.success(), "{shown}: {}", String::from_utf8_lossy(&run.stderr));
     }
     assert_eq!(commands(&recipe("gitlab.yml"), "test"), [".ci/run"]);
 }

@@ -4,9 +4,13 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::Stdio;
 
-use support::Sandbox;
+use rusqlite::Connection;
+use serde_json::Value;
+use support::framework::write;
+use support::{Sandbox, archives, git};
 
 const VERBS: [&str; 5] = ["backup", "list", "show", "verify", "restore"];
 
@@ -117,4 +121,122 @@ fn a_result_that_cannot_be_written_is_a_failure() {
         sandbox.command(support::binary()).arg("help").stdout(full).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("No space left"));
+}
+
+/// A commit, and one database that git ignores.
+fn small_project() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let project = sandbox.project();
+    git(&project, &["init", "-q", "-b", "main"]);
+    write(&project, ".gitignore", "/memory/*\n*.big\n");
+    write(&project, "docs/guide.md", "one\n");
+    git(&project, &["add", "-A"]);
+    git(&project, &["commit", "-q", "-m", "One"]);
+    database(&project.join("memory/index.db"));
+    sandbox
+}
+
+fn database(path: &Path) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    Connection::open(path).unwrap().execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (1)").unwrap();
+}
+
+/// Each key of the configuration, one by one, as the README shows them.
+#[test]
+fn every_key_of_the_configuration_does_what_the_readme_says() {
+    let sandbox = small_project();
+    let project = sandbox.project();
+    write(&project, "logs/run.log", "a line\n");
+    write(&project, "scratch.tmp", "temporary\n");
+    write(&project, "memory/note.md", "private\n");
+    write(&project, "one.big", &"x".repeat(3000));
+    database(&project.join("memory/other.db"));
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let shown = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let keys: Vec<&str> = shown.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+    let mut tried = Vec::new();
+    let mut with = |line: &str, code: i32| {
+        tried.extend(line.split_once(" = ").map(|(key, _)| key.to_owned()));
+        write(&project, "Cargo.toml", &format!("[workspace.metadata.backup]\n{line}\n"));
+        let document = sandbox.run(&["backup", "--json"]).code(code).json();
+        let target = sandbox.path("back");
+        let archive = document["archive"].as_str().unwrap();
+        let store = document["store"].as_str().unwrap();
+        let words = ["restore", document["id"].as_str().unwrap(), "--store", store, "--to"];
+        assert_eq!(sandbox.run(&[words.as_slice(), &[target.to_str().unwrap()]].concat()).code, 0, "{line}");
+        let there: Vec<bool> = [
+            "docs/guide.md",
+            "logs/run.log",
+            "scratch.tmp",
+            "memory/note.md",
+            "one.big",
+            "memory/index.db",
+            "memory/other.db",
+            ".git",
+        ]
+        .iter()
+        .map(|name| target.join(name).exists())
+        .collect();
+        std::fs::remove_dir_all(&target).unwrap();
+        let dumps = document["manifest"]["databases"][0]["dump"].as_bool().unwrap();
+        assert!(Path::new(archive).exists());
+        (there, dumps, store.to_owned())
+    };
+    let all = vec![true; 8];
+    let without = |missing: &[usize]| (0..8).map(|n| !missing.contains(&n)).collect::<Vec<_>>();
+    assert_eq!(with("", 0).0, all);
+    // A database that the list leaves out is a problem.
+    assert_eq!(with("databases = [\"memory/index.db\"]", 3).0, without(&[6]));
+    assert_eq!(with("exclude = [\"logs/\", \"*.tmp\"]", 0).0, without(&[1, 2]));
+    assert_eq!(with("ignored = false", 0).0, without(&[3, 4]));
+    assert_eq!(with("max-ignored-size = \"2 KiB\"", 0).0, without(&[4]));
+    assert_eq!(with("history = false", 0).0, without(&[7]));
+    assert!(with("sql-dump = true", 0).1);
+    let (files, dumps, default) = with("sql-dump = false", 0);
+    assert!(files == all && !dumps);
+    let (files, _, store) = with("store = \"../backups\"", 0);
+    assert_eq!(files, all);
+    assert!(store != default && Path::new(&store).ends_with("backups"), "{store}");
+    for key in keys {
+        assert!(tried.iter().any(|tried| tried == key), "no test of the key {key}");
+    }
+    // A flag beats the variable, which beats the file.
+    let (flag, variable) = (sandbox.path("by-flag"), sandbox.path("by-variable"));
+    let mut command = sandbox.command(sandbox.program());
+    let output = command.env("BACKUP_ROOT", &variable).args(["backup"]).output().unwrap();
+    assert!(output.status.success());
+    let mut command = sandbox.command(sandbox.program());
+    let words = ["--store", flag.to_str().unwrap(), "backup"];
+    assert!(command.env("BACKUP_ROOT", &variable).args(words).output().unwrap().status.success());
+    assert_eq!((archives(&flag).len(), archives(&variable).len()), (1, 1));
+    assert_eq!(archives(Path::new(&store)).len(), 1);
+}
+
+/// `--project` and `--store` mean the same before and after the verb, from anywhere.
+#[test]
+fn project_and_store_stand_before_or_after_the_verb() {
+    let sandbox = small_project();
+    let project = sandbox.project();
+    let project = project.to_str().unwrap();
+    let from_elsewhere = |words: &[&str]| {
+        let mut command = sandbox.command(sandbox.program());
+        let output = command.args(words).current_dir(sandbox.path("home")).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    from_elsewhere(&["--project", project, "--store", "../s", "backup"]);
+    from_elsewhere(&["backup", "--project", project, "--store=../s"]);
+    from_elsewhere(&[&format!("--project={project}"), "backup", "--store", "../s"]);
+    assert_eq!(archives(&sandbox.path("s")).len(), 3);
+    for words in [
+        ["list", "--json", "--project", project, "--store", "../s"],
+        ["--json", "--store", "../s", "--project", project, "list"],
+    ] {
+        let listed: Value = serde_json::from_str(&from_elsewhere(&words)).unwrap();
+        assert_eq!(listed["backups"].as_array().unwrap().len(), 3);
+    }
+    from_elsewhere(&["--store", "../s", "verify", "all"]);
+    from_elsewhere(&["--store", "../s", "restore", "latest", "--to", "../back"]);
+    assert!(sandbox.path("back/docs/guide.md").exists());
 }

@@ -1,4 +1,4 @@
-//! An archive of every format number ever released verifies and restores.
+//! An archive of every format number ever released verifies and restores, and FORMAT.md names all that is in one.
 //!
 //! `tests/fixtures/format-N/` holds an archive of format N, as the tool of that time made it, and
 //! `expected.txt`, what came back from it then. How to make a new one is told in `tests/fixtures/README.md`.
@@ -7,13 +7,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use support::Sandbox;
 use support::compare::{fsck, repository, rows, working_files};
-use support::framework::write;
+use support::framework::{Framework, write};
 use support::tree::fingerprint;
 
 /// Every archive in the folder of fixtures: folder and id. One that is not listed fails a test.
@@ -26,9 +27,13 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures")
 }
 
+fn page() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("FORMAT.md")).unwrap()
+}
+
 /// The number that this tool writes, as FORMAT.md tells.
 fn current_format() -> u32 {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("FORMAT.md")).unwrap();
+    let page = page();
     let number = page.lines().find_map(|line| line.strip_prefix("Format number ")).unwrap();
     number.split('.').next().unwrap().parse().unwrap()
 }
@@ -84,6 +89,105 @@ fn every_archive_verifies_and_restores_to_what_it_was() {
         same(&expected, &listing(&restore("recovered", &[])));
         same(&expected, &listing(&restore("from dumps", &["--sql-only"])));
         assert_eq!(fingerprint(&store, false).iter().filter(|(name, _)| name.ends_with(b".gz")).count(), 1);
+    }
+}
+
+/// The names of all fields in a document, at any depth.
+fn fields(document: &serde_json::Value, found: &mut BTreeSet<String>) {
+    match document {
+        serde_json::Value::Object(object) => {
+            found.extend(object.keys().cloned());
+            object.values().for_each(|value| fields(value, found));
+        }
+        serde_json::Value::Array(list) => list.iter().for_each(|value| fields(value, found)),
+        _ => {}
+    }
+}
+
+/// Every field that stands in a store, and every file, is on the page: what is not there nobody else can use.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_page_names_every_file_and_field() {
+    let framework = Framework::at_rest();
+    let project = framework.project();
+    fs::write(project.join("memory/broken.db"), [b"SQLite format 3\0".as_slice(), &[0xaa; 4000]].concat())
+        .unwrap();
+    let store = framework.sandbox.path("store");
+    let run = |words: &[&str], code: i32| {
+        framework.sandbox.run(&[words, &["--store", store.to_str().unwrap()]].concat()).code(code)
+    };
+    run(&["backup", "--label", "with-all", "--pin"], 3);
+    fs::remove_file(project.join("memory/broken.db")).unwrap();
+    run(&["backup"], 0);
+    run(&["verify", "all"], 3);
+    let target = framework.sandbox.path("back");
+    run(&["restore", "latest", "--to", target.to_str().unwrap()], 0);
+    run(&["restore", "latest", "--to", target.to_str().unwrap()], 6);
+
+    // Every run that does something has a line; those that only look have none.
+    run(&["list"], 0);
+    run(&["restore", "latest", "--to", target.join("x").to_str().unwrap(), "--dry-run"], 0);
+    run(&["restore", "latest", "--verify-only"], 0);
+    let history = fs::read_to_string(store.join("history.jsonl")).unwrap();
+    let lines: Vec<String> = history
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| format!("{} {}", line["command"].as_str().unwrap(), line["exit"]))
+        .collect();
+    assert_eq!(lines, ["backup 3", "backup 0", "verify 3", "restore 0", "restore 6"]);
+
+    let page = page();
+    let (section, rest) = page.split_once("## The archive as a tar file").unwrap();
+    let manifest = rest.split_once("## The manifest").unwrap().1;
+    let index = rest.split_once("## The index").unwrap().1.split_once("## The manifest").unwrap().0;
+    let store_json = section.split_once("`store.json` holds").unwrap().1;
+    let (store_json, summary) = store_json.split_once("`<id>.json`, the summary").unwrap();
+    let (summary, state) = summary.split_once("`<id>.state.json` may").unwrap();
+    let (state, history) = state.split_once("Each line of `history.jsonl`").unwrap();
+    let mut seen = BTreeSet::new();
+    for (name, entry) in fingerprint(&store, false) {
+        let name = String::from_utf8(name).unwrap();
+        let text = || fs::read_to_string(store.join(&name)).unwrap();
+        let (part, texts) = match name.as_str() {
+            "store.json" => (store_json, vec![text()]),
+            "history.jsonl" => (history, text().lines().map(str::to_owned).collect()),
+            _ if name.ends_with(".state.json") => (state, vec![text()]),
+            _ if name.ends_with(".json") => (summary, vec![text()]),
+            _ if name.ends_with(".tar.gz") => {
+                // Its own documents, out of the archive.
+                let inside = |path: &str| {
+                    let mut tar = std::process::Command::new("tar");
+                    let output = tar.arg("-xzOf").arg(store.join(&name)).arg(path).output().unwrap();
+                    String::from_utf8(output.stdout).unwrap()
+                };
+                named(index, &[inside("stargz.index.json")], &mut seen);
+                (manifest, vec![inside("backup/manifest.json")])
+            }
+            _ => ("", Vec::new()),
+        };
+        named(part, &texts, &mut seen);
+        let general = match name.split_once('.') {
+            Some((id, ending)) if id.starts_with("20") => format!("20251201_120000.{ending} "),
+            _ => name.clone(),
+        };
+        assert!(entry.kind == "dir" || section.contains(&general), "FORMAT.md does not name {name}");
+    }
+    // The names that this test must have met, or it looked at too little.
+    for field in ["worktree_commit", "logical", "verifications", "damaged", "target", "nameBase64", "remotes"]
+    {
+        assert!(seen.contains(field), "{field} is in no document");
+    }
+}
+
+#[track_caller]
+fn named(part: &str, documents: &[String], seen: &mut BTreeSet<String>) {
+    for document in documents {
+        let mut found = BTreeSet::new();
+        fields(&serde_json::from_str(document).unwrap(), &mut found);
+        for field in &found {
+            assert!(part.contains(&format!("`{field}`")), "FORMAT.md does not name the field {field}");
+        }
+        seen.extend(found);
     }
 }
 

@@ -1,9 +1,11 @@
-//! The rules of the house, held by a test: who may import whom, where each outside crate lives, who prints.
+//! The rules of the house, held by a test: who may import whom, where each outside crate lives, who prints, and
+//! that the crate can be copied elsewhere.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Files that hold a verb each; a verb never imports another one. Helpers of `commands/` are not listed.
 const VERBS: &[&str] = &[
@@ -330,6 +332,81 @@ fn nothing_panics_on_purpose() {
 #[test]
 fn each_file_says_what_it_is_for_and_is_short() {
     hold(form_faults);
+}
+
+/// What a copy of the crate leaves out: from the first test of this repository on, and its comment.
+fn split_manifest() -> (String, String) {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let tests = text.find("[[test]]").unwrap();
+    let at = text[..tests].rfind("\n\n").unwrap() + 1;
+    (text[..at].to_owned(), text[at..].to_owned())
+}
+
+/// `xtask/` is copied into other repositories.
+#[test]
+fn the_crate_names_nothing_outside_itself() {
+    let (own, tests) = split_manifest();
+    assert!(!own.contains("..") && !own.contains("workspace = true"), "{own}");
+    for line in tests.lines() {
+        let known = ["[[test]]", "name = ", "path = \"../tests/", "# "];
+        assert!(
+            line.is_empty() || known.iter().any(|start| line.starts_with(start)),
+            "in the last section: {line}"
+        );
+    }
+    // Names in code; data in strings may look like paths, and goes nowhere.
+    for source in sources() {
+        for word in ["include_str!", "include_bytes!", "include!", "#[path"] {
+            for (at, _) in source.text.match_indices(word) {
+                let line = source.text[at..].lines().next().unwrap();
+                assert!(!line.contains(".."), "{}: {line}", source.name);
+            }
+        }
+        let at_build = source.text.contains("env!(\"CARGO_MANIFEST_DIR\")");
+        assert!(!at_build, "{} looks for its own source", source.name);
+    }
+    assert!(!Path::new(env!("CARGO_MANIFEST_DIR")).join("build.rs").exists());
+}
+
+/// A copy as README.md tells it: cargo understands it, and in the long form it builds with all its tests.
+#[test]
+fn a_copy_of_the_crate_stands_alone() {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = crate_folder.parent().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(crate_folder, &copy.path().join("xtask"));
+    copy_folder(&here.join(".cargo"), &copy.path().join(".cargo"));
+    fs::write(copy.path().join("xtask/Cargo.toml"), split_manifest().0).unwrap();
+    fs::write(copy.path().join("Cargo.toml"), "[workspace]\nmembers = [\"xtask\"]\nresolver = \"3\"\n")
+        .unwrap();
+    // Only so that the test needs no network.
+    fs::copy(here.join("Cargo.lock"), copy.path().join("Cargo.lock")).unwrap();
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let target = copy.path().join("target");
+        command.args(arguments).current_dir(copy.path()).env("CARGO_TARGET_DIR", target);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "cargo {arguments:?}: {said}");
+    };
+    cargo(&["tree", "--quiet", "--offline", "--locked"]);
+    if std::env::var_os("XTASK_TEST_FULL").is_some_and(|value| value == "1") {
+        cargo(&["check", "--quiet", "--offline", "--locked", "--all-targets"]);
+        cargo(&["xtask", "--version"]);
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
 }
 
 /// The checks themselves: each must see the fault, and must not see one in a comment or a string.

@@ -298,6 +298,78 @@ fn a_backup_that_is_asked_to_stop_leaves_nothing() {
     next_one_sweeps(&sandbox, &mut seen, "after stopping");
 }
 
+/// Asks a command to stop at many moments, as Ctrl-C and as `kill` do, and calls `look` each time. The command
+/// must have been stopped in a third of them at least.
+#[track_caller]
+fn asked_to_stop(sandbox: &Sandbox, first: &[&str], whole: Duration, look: &mut dyn FnMut(i32, &str)) {
+    let count = if is_full() { 60 } else { 8 };
+    let mut stopped = 0;
+    for (number, moment) in moments(whole, count).enumerate() {
+        let moment = moment + Duration::from_millis(15);
+        let signal = if number % 2 == 0 { Signal::INT } else { Signal::TERM };
+        let child = spawn(sandbox, first);
+        std::thread::sleep(moment);
+        let id = Pid::from_child(&child);
+        let sent = if number % 4 < 2 { kill_process_group(id, signal) } else { kill_process(id, signal) };
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let when = format!("{signal:?} ({sent:?}) after {moment:?} of {whole:?}: {:?} {said}", output.status);
+        let code = output.status.code();
+        // Before the signal can be caught it ends the process.
+        assert!(code.is_some() || moment < Duration::from_millis(40), "{when}");
+        assert!(matches!(code, Some(0 | 130) | None), "{when}");
+        assert!(code != Some(130) || said.contains("interrupted"), "{when}");
+        assert_eq!(names(&sandbox.path("tmp")), Vec::<String>::new(), "{when}");
+        assert_eq!(remains(&store(sandbox)), Vec::<String>::new(), "{when}");
+        stopped += i32::from(code == Some(130));
+        look(code.unwrap_or(130), &when);
+    }
+    assert!(stopped >= i32::try_from(count / 3).unwrap(), "only {stopped} of {count} were stopped");
+}
+
+#[test]
+fn a_verify_that_is_asked_to_stop_leaves_nothing_and_notes_nothing() {
+    let sandbox = project(8);
+    time_of(&sandbox, &["backup"]);
+    let backups = || sandbox.run(&words(&sandbox, &["show", "latest", "--json"])).ok().json();
+    let noted = || backups()["state"]["verifications"].as_array().unwrap().len();
+    let whole = time_of(&sandbox, &["verify", "--full-test"]);
+    let mut known = noted();
+    asked_to_stop(&sandbox, &["verify", "--full-test"], whole, &mut |code, when| {
+        let now = noted();
+        // A stopped check says nothing about the backup; above all not that it is damaged.
+        assert_eq!(now - known, usize::from(code == 0), "{when}");
+        assert_eq!(backups()["state"]["damage"], serde_json::json!([]), "{when}");
+        known = now;
+    });
+}
+
+#[test]
+fn a_restore_that_is_asked_to_stop_leaves_the_target_as_it_was() {
+    let sandbox = project(8);
+    time_of(&sandbox, &["backup"]);
+    let target = sandbox.path("target");
+    let to = ["restore", "latest", "--to", target.to_str().unwrap()];
+    let whole = time_of(&sandbox, &to);
+    fs::remove_dir_all(&target).unwrap();
+    let mut existed = false;
+    asked_to_stop(&sandbox, &to, whole, &mut |code, when| {
+        if code == 0 {
+            git(&target, &["fsck", "--no-dangling"]);
+            fs::remove_dir_all(&target).unwrap();
+        } else {
+            assert_eq!(names(&target), Vec::<String>::new(), "{when}");
+            assert_eq!(target.exists(), existed, "{when}");
+        }
+        // New and empty in turn.
+        drop(fs::remove_dir_all(&target));
+        existed = !existed;
+        if existed {
+            fs::create_dir(&target).unwrap();
+        }
+    });
+}
+
 fn restored(sandbox: &Sandbox, target: &Path) -> Fingerprint {
     let words = words(sandbox, &["restore", "latest", "--to", target.to_str().unwrap()]);
     sandbox.run(&words).ok();

@@ -548,6 +548,43 @@ fn after_a_crash_in_rollback_mode_the_committed_state_is_saved() {
         .map(|line| line.split(": ").next().unwrap().to_owned())
         .collect();
     assert_eq!(changed, ["memory/index.db", "memory/index.db-journal"]);
+    // The one change that a backup makes in a project, so it says so; the next one has nothing to say.
+    assert_eq!(hot_journals(&output), ["memory/index.db"]);
+    assert_eq!(hot_journals(&framework.sandbox.run(&["backup", "--json"]).ok()), Vec::<String>::new());
+}
+
+/// Which databases had a journal that a crash left.
+fn hot_journals(output: &support::Output) -> Vec<String> {
+    let document = output.json();
+    let findings = document["findings"].as_array().unwrap();
+    let hot = findings.iter().filter(|finding| finding["code"] == "hot-journal");
+    hot.map(|finding| finding["path"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The journal of a program that is writing now is not a crashed one, nor is one that its mode leaves behind.
+#[test]
+fn journals_in_use_are_not_taken_for_crashed_ones() {
+    let framework = Framework::at_rest();
+    let index = framework.memory().join("index.db");
+    let writer = Connection::open(&index).unwrap();
+    writer.query_row("PRAGMA journal_mode = persist", [], |_| Ok(())).unwrap();
+    writer.execute_batch("CREATE TABLE more(a); INSERT INTO more VALUES (1)").unwrap();
+    let journal = framework.memory().join("index.db-journal");
+    assert!(fs::metadata(&journal).unwrap().len() > 0);
+    assert_eq!(hot_journals(&framework.sandbox.run(&["backup", "--json"]).ok()), Vec::<String>::new());
+
+    // From here on in the middle of a transaction that has reached the journal.
+    writer.execute_batch("PRAGMA cache_size = 2; BEGIN IMMEDIATE; UPDATE more SET a = 2").unwrap();
+    writer
+        .execute_batch("UPDATE ledger SET amount = amount + 1 WHERE n < 0; UPDATE learnings SET body = 'x'")
+        .unwrap();
+    let rolled_back = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        writer.execute_batch("ROLLBACK").unwrap();
+    });
+    assert_ne!(fs::read(&journal).unwrap()[0], 0, "nothing has reached the journal");
+    assert_eq!(hot_journals(&framework.sandbox.run(&["backup", "--json"]).ok()), Vec::<String>::new());
+    rolled_back.join().unwrap();
 }
 
 /// A write-ahead log is only read: what was committed into it is saved, what was not is left out, and the log

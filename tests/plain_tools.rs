@@ -418,6 +418,7 @@ fn git_facts(project: &Path) -> Vec<String> {
         &["diff", "HEAD"],
         &["diff", "--cached"],
         &["rev-parse", "MERGE_HEAD"],
+        &["rev-parse", "AUTO_MERGE"],
         &["rev-parse", "--is-shallow-repository"],
         &["config", "--get-all", "remote.origin.url"],
         &["config", "--get-all", "remote.origin.fetch"],
@@ -437,33 +438,10 @@ fn recovers_by_hand(sandbox: &Sandbox) -> Output {
     let history = if has_git { git_facts(&project) } else { Vec::new() };
     let archive = back_up(sandbox);
     fs::remove_dir_all(&project).unwrap();
-
-    let (room, bin) = (sandbox.path("by hand"), sandbox.path("bin"));
-    fs::create_dir(&room).unwrap();
-    fs::create_dir(&bin).unwrap();
-    for program in ["tar", "gzip", "sha256sum", "sqlite3", "git", "cp", "mkdir", "echo"] {
-        let paths = std::env::var_os("PATH").unwrap();
-        let found = std::env::split_paths(&paths).map(|folder| folder.join(program)).find(|p| p.exists());
-        symlink(found.unwrap_or_else(|| panic!("no {program}")), bin.join(program)).unwrap();
-    }
-    fs::copy(&archive, room.join("backup.tar.gz")).unwrap();
-    let page = works(Command::new("tar").arg("-xzOf").arg(&archive).arg("backup/RESTORE.md"));
-    let blocks: Vec<&str> =
-        page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert!(blocks.len() >= 4, "{page}");
-    let mut command = Command::new("/bin/sh");
-    command.args(["-euc", &blocks.concat()]).current_dir(&room).env_clear().stdin(Stdio::null());
-    command.env("PATH", &bin).env("HOME", sandbox.path("home"));
-    let output = command.output().unwrap();
-    let output = Output {
-        code: output.status.code().unwrap(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-    .ok();
+    let output = by_hand(sandbox, &archive).ok();
     assert_eq!(output.stderr, "");
 
-    let back = room.join("project");
+    let back = sandbox.path("by hand/project");
     fs::rename(&back, &project).unwrap();
     let after = saved(&project);
     same("files", &files, &after);
@@ -479,6 +457,33 @@ fn recovers_by_hand(sandbox: &Sandbox) -> Output {
         git(&project, &["fsck", "--strict", "--no-dangling"]);
     }
     output
+}
+
+/// Runs the commands of an archive's own RESTORE.md; the project is in `by hand/project` then.
+#[track_caller]
+fn by_hand(sandbox: &Sandbox, archive: &Path) -> Output {
+    let (room, bin) = (sandbox.path("by hand"), sandbox.path("bin"));
+    fs::create_dir(&room).unwrap();
+    fs::create_dir(&bin).unwrap();
+    for program in ["tar", "gzip", "sha256sum", "sqlite3", "git", "cp", "mkdir", "echo"] {
+        let paths = std::env::var_os("PATH").unwrap();
+        let found = std::env::split_paths(&paths).map(|folder| folder.join(program)).find(|p| p.exists());
+        symlink(found.unwrap_or_else(|| panic!("no {program}")), bin.join(program)).unwrap();
+    }
+    fs::copy(archive, room.join("backup.tar.gz")).unwrap();
+    let page = works(Command::new("tar").arg("-xzOf").arg(archive).arg("backup/RESTORE.md"));
+    let blocks: Vec<&str> =
+        page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 4, "{page}");
+    let mut command = Command::new("/bin/sh");
+    command.args(["-euc", &blocks.concat()]).current_dir(&room).env_clear().stdin(Stdio::null());
+    command.env("PATH", &bin).env("HOME", sandbox.path("home"));
+    let output = command.output().unwrap();
+    Output {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
 }
 
 fn can_recover() -> bool {
@@ -548,6 +553,26 @@ fn by_hand_a_merge_in_progress_comes_back() {
     // And it can be finished.
     prepare(&sandbox, "echo both > a.md && git add a.md && git commit -qm merged");
     assert_eq!(git(&sandbox.project(), &["log", "-1", "--format=%s %p"]).split(' ').count(), 3);
+}
+
+/// What SQLite could not open comes back as the bytes that it was, with its side files.
+#[test]
+fn by_hand_a_damaged_database_comes_back_as_it_was() {
+    if !can_recover() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let broken = [b"SQLite format 3\0".as_slice(), &[0xaa; 4000]].concat();
+    write(&sandbox.project(), "memory/note.md", "a note\n");
+    fs::write(sandbox.project().join("memory/broken.db"), &broken).unwrap();
+    fs::write(sandbox.project().join("memory/broken.db-wal"), [0xbb; 600]).unwrap();
+    let store = sandbox.path("store");
+    sandbox.run(&["backup", "--store", store.to_str().unwrap()]).code(3).says("memory/broken.db");
+    by_hand(&sandbox, &archives(&store).pop().unwrap()).ok();
+    let back = sandbox.path("by hand/project");
+    assert!(fs::read(back.join("memory/broken.db")).unwrap() == broken);
+    assert_eq!(fs::read(back.join("memory/broken.db-wal")).unwrap(), [0xbb; 600]);
+    assert!(back.join("memory/note.md").exists());
 }
 
 #[test]

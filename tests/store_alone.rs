@@ -217,6 +217,47 @@ fn a_dry_run_and_verify_only_write_nothing() {
     output.code(6).says("not empty");
 }
 
+/// A dump carries what the `sqlite3` shell's own leaves out: the settings of the database.
+#[test]
+fn from_their_dumps_databases_come_back_with_their_settings() {
+    let sandbox = Sandbox::new();
+    let settings = [
+        "page_size = 8192",
+        "auto_vacuum = 1",
+        "encoding = 'UTF-16le'",
+        "user_version = 9",
+        "application_id = 77",
+    ];
+    let set = |path: &Path, mode: &str| {
+        let connection = Connection::open(path).unwrap();
+        for setting in settings {
+            connection.execute_batch(&format!("PRAGMA {setting}")).unwrap();
+        }
+        connection.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |_| Ok(())).unwrap();
+        connection.execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (1)").unwrap();
+    };
+    let told = |path: &Path| {
+        let connection = Connection::open(path).unwrap();
+        let names = settings.map(|setting| setting.split(' ').next().unwrap());
+        let ask = |name: &&str| {
+            let value = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+            format!("{name} {:?}", connection.query_row(&format!("PRAGMA {name}"), [], value).unwrap())
+        };
+        names.iter().chain(&["journal_mode"]).map(ask).collect::<Vec<_>>()
+    };
+    let project = sandbox.project();
+    set(&project.join("wal.db"), "wal");
+    set(&project.join("rollback.db"), "delete");
+    Connection::open(project.join("plain.db")).unwrap().execute_batch("CREATE TABLE t(a)").unwrap();
+    sandbox.run(&["backup"]).ok();
+    sandbox.run(&["restore", "latest", "--sql-only", "--to", "../back"]).ok();
+    for name in ["wal.db", "rollback.db", "plain.db"] {
+        assert_eq!(told(&sandbox.path("back").join(name)), told(&project.join(name)), "{name}");
+    }
+    assert_ne!(told(&project.join("wal.db")), told(&project.join("rollback.db")));
+    assert_ne!(told(&project.join("wal.db")), told(&project.join("plain.db")));
+}
+
 /// No git at all: files, databases and history come back all the same, through the library.
 #[test]
 fn without_any_program_in_path() {

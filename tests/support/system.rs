@@ -1,5 +1,5 @@
 //! Conditions that need the system's help: being somebody else than root, and a disk that is soon full.
-//! Where they can't be had, a test says so loudly, and fails in CI: silence would look like a pass.
+//! Where they can't be had, a test says so loudly, and fails in CI on Linux: silence would look like a pass.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -11,10 +11,12 @@ use super::Sandbox;
 #[cfg(unix)]
 const NOBODY: u32 = 65534;
 
-/// Tells that a test can't run here; fails it when the variable `CI` is set.
+/// Tells that a test can't run here. In CI on Linux, where `.ci/run` installs all that is needed, it fails;
+/// other systems have no busybox, no strace and no namespaces, and set `CI` as well.
 #[track_caller]
 pub fn skip(what: &str) {
-    assert!(std::env::var_os("CI").is_none(), "can't test this here: {what}");
+    let must_run = cfg!(target_os = "linux") && std::env::var_os("CI").is_some();
+    assert!(!must_run, "can't test this here: {what}");
     // Not through eprintln!, which the test harness would keep to itself.
     std::io::stderr().write_all(format!("\n*** SKIPPED: {what} ***\n").as_bytes()).unwrap();
 }

@@ -20,3 +20,4 @@ pub mod parallel;
 pub mod pattern;
 pub mod raw_path;
 pub mod safe_path;
+pub mod write_lock;

@@ -1,12 +1,8 @@
 //! `backup`: protects the project as it is now.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::base::clock::Instant;
-use crate::base::failure::kind_of;
 use crate::base::finding::Finding;
 use crate::base::kind::BackupKind;
 use crate::flags;
@@ -14,22 +10,8 @@ use crate::procedures::place::Place;
 use crate::procedures::take::{self, Request, Taken};
 use crate::ui::{self, Ui};
 
-use super::{EXIT_WITH_PROBLEMS, Outcome};
-
-/// A line of the history.
-#[derive(Serialize)]
-struct Run<'a> {
-    at: Instant,
-    command: &'a str,
-    exit: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    seconds: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
+use super::Outcome;
+use super::log::Run;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -62,37 +44,21 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
         pin: options.pin,
         dumps: !options.no_sql && project.config.sql_dump,
     };
-    let began = std::time::Instant::now();
+    let mut line = Run::begin("backup");
     let progress = ui.progress();
     let taken = take::take(&project, &store, &lock, request, &progress);
     drop(progress);
-    let mut line = Run {
-        at: Instant::now(),
-        command: "backup",
-        exit: 0,
-        id: None,
-        seconds: 0.0,
-        bytes: None,
-        error: None,
-    };
     let mut taken = match taken {
         Ok(taken) => taken,
         Err(error) => {
-            line.exit = kind_of(&error).exit_code();
-            line.error = Some(format!("{error:#}"));
-            line.seconds = seconds(began.elapsed());
-            // The error itself is what the user must see; a full disk refuses this line, too.
-            let _ = store.append_history(&line);
+            line.failed(&store, &error);
             return Err(error);
         }
     };
-    if Outcome::of(&taken.findings) == Outcome::WithProblems {
-        line.exit = EXIT_WITH_PROBLEMS;
-    }
     line.id = Some(taken.manifest.id.to_string());
     line.bytes = Some(taken.summary.archive_bytes);
-    line.seconds = seconds(taken.took);
-    if let Err(error) = store.append_history(&line) {
+    let seconds = line.seconds();
+    if let Err(error) = line.done(&store, Outcome::of(&taken.findings)) {
         taken.findings.push(Finding::advice(
             "history-file",
             format!("this run is not in the store's history: {error:#}"),
@@ -104,16 +70,12 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
         archive: taken.archive.display().to_string(),
         sha256: taken.summary.archive_sha256.to_string(),
         bytes: taken.summary.archive_bytes,
-        seconds: seconds(taken.took),
+        seconds,
         store: store.root().display().to_string(),
         findings: &taken.findings,
         manifest: &taken.manifest,
     })?;
     Ok(Outcome::of(&taken.findings))
-}
-
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 fn report(ui: &Ui, taken: &Taken) {

@@ -2,6 +2,7 @@
 
 mod backup;
 mod list;
+mod log;
 mod restore;
 mod show;
 mod summaries;

@@ -23,6 +23,7 @@ use crate::store::select;
 use crate::ui::{self, Ui};
 
 use super::Outcome;
+use super::log::Run;
 
 /// What `--json` prints.
 #[derive(Serialize, Default)]
@@ -61,6 +62,9 @@ pub fn run(ui: &Ui, place: &Place, options: &Restore) -> Result<Outcome> {
                 format!("can't tell where {} is: the current folder is gone", target.display())
             })?;
             refuse_store(store.root(), target)?;
+            let mut run = Run::begin("restore");
+            run.id = Some(entry.id.to_string());
+            run.target = Some(target.display().to_string());
             let progress = ui.progress();
             let brought = bring_back::bring_back(&archive, &manifest, target, &wish, &progress)
                 .with_context(|| format!("backup {} was not restored, and nothing was left behind", entry.id))
@@ -70,9 +74,18 @@ pub fn run(ui: &Ui, place: &Place, options: &Restore) -> Result<Outcome> {
                         target.display()
                     )),
                     false => Err(error),
-                })?;
+                });
             drop(progress);
+            let brought = match brought {
+                Ok(brought) => brought,
+                Err(error) => {
+                    run.failed(&store, &error);
+                    return Err(error);
+                }
+            };
             findings.extend(brought.findings.iter().cloned());
+            // Restoring from a store that may only be read is as good as any other.
+            let _ = run.done(&store, Outcome::of(&findings));
             report(ui, &manifest, target, &brought, &findings);
             ui.document(&Document {
                 id: entry.id.to_string(),

@@ -19,6 +19,7 @@ use crate::store::{Store, select};
 use crate::ui::{Style, Ui};
 
 use super::Outcome;
+use super::log::Run;
 
 /// One result for `--json`.
 #[derive(Serialize)]
@@ -61,8 +62,16 @@ pub fn run(ui: &Ui, place: &Place, options: &Verify) -> Result<Outcome> {
         ui.finding(finding);
     }
     let mut lines = Vec::new();
+    let mut run = Run::begin("verify");
     for entry in chosen {
-        let (line, more) = one(ui, &store, entry, level)?;
+        let (line, more) = match one(ui, &store, entry, level) {
+            Ok(verified) => verified,
+            Err(error) => {
+                run.id = Some(entry.id.to_string());
+                run.failed(&store, &error);
+                return Err(error);
+            }
+        };
         if line.ok {
             ui.styled(Style::Good, format!("{}: good, {}", entry.id, words(level)));
         } else if line.damage.is_empty() {
@@ -83,13 +92,18 @@ pub fn run(ui: &Ui, place: &Place, options: &Verify) -> Result<Outcome> {
     if lines.iter().any(|line| !line.damage.is_empty()) {
         ui.note("use another backup (cargo xtask list); a damaged archive may still give single files: cargo xtask restore BACKUP --only PATH --to DIR");
     }
+    let outcome = if ok { Outcome::of(&findings) } else { Outcome::WithProblems };
+    run.verified = Some(lines.len());
+    run.damaged = lines.iter().filter(|line| !line.damage.is_empty()).map(|line| line.id.clone()).collect();
+    // A store that may only be read: each backup said already that nothing is remembered.
+    let _ = run.done(&store, outcome);
     ui.document(&Document {
         store: store.root().display().to_string(),
         ok,
         backups: &lines,
         findings: &findings,
     })?;
-    Ok(if ok { Outcome::of(&findings) } else { Outcome::WithProblems })
+    Ok(outcome)
 }
 
 fn words(level: Level) -> &'static str {

@@ -15,6 +15,7 @@ use crate::base::finding::Finding;
 use crate::base::interrupt;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
+use crate::base::write_lock;
 use crate::sqlite::pin;
 
 /// How long to wait for writers.
@@ -76,6 +77,10 @@ pub fn copy(root: &Path, paths: &[SafePath], scratch: &Path, monitor: &dyn Monit
         match fs::metadata(&file) {
             Ok(facts) => {
                 total += facts.len();
+                // Before SQLite opens any of them.
+                if is_hot(&file) {
+                    findings.push(hot_journal(path));
+                }
                 files.push((path.clone(), file, file_facts::attributes(&facts)));
             }
             Err(error) => findings.push(gone(path, &error)),
@@ -132,6 +137,32 @@ pub fn copy(root: &Path, paths: &[SafePath], scratch: &Path, monitor: &dyn Monit
 /// Whether an error is one of the scratch folder or of the user, not of the database.
 fn is_ours(error: &anyhow::Error) -> bool {
     interrupt::check().is_err() || error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some())
+}
+
+/// Whether a transaction that crashed lies beside a database: a rollback journal with a header, and nobody who
+/// writes. A journal stays one and the same file only as long as its transaction is not ended.
+fn is_hot(database: &Path) -> bool {
+    let mut journal = database.as_os_str().to_owned();
+    journal.push("-journal");
+    let journal = PathBuf::from(journal);
+    let look = || -> std::io::Result<(file_facts::Identity, bool)> {
+        let mut first = [0];
+        let mut file = fs::File::open(&journal)?;
+        let filled = std::io::Read::read(&mut file, &mut first)? == 1 && first != [0];
+        Ok((file_facts::identity(&file.metadata()?), filled))
+    };
+    let nobody_writes = || write_lock::is_held(database).is_ok_and(|held| !held);
+    // What can't be read here is said when the database is read.
+    look().is_ok_and(|before| before.1 && nobody_writes() && look().is_ok_and(|after| after == before))
+}
+
+fn hot_journal(path: &SafePath) -> Finding {
+    let message = "a program was killed in the middle of writing it; SQLite takes the unfinished transaction \
+                   back as soon as anybody reads the database, as this backup does, so its file changes and its \
+                   journal goes";
+    Finding::advice("hot-journal", message)
+        .at(path)
+        .hint("see that the program which writes to it runs again")
 }
 
 fn gone(path: &SafePath, error: &std::io::Error) -> Finding {
