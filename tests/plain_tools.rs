@@ -576,6 +576,25 @@ fn by_hand_a_damaged_database_comes_back_as_it_was() {
 }
 
 #[test]
+fn by_hand_a_history_with_a_missing_object_comes_back() {
+    if !can_recover() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    prepare(
+        &sandbox,
+        "git init -q -b main . && echo a > a && git add a && git commit -qm one && echo b > a && git commit -qam two",
+    );
+    let lost = git(&sandbox.project(), &["rev-parse", "HEAD~1:a"]);
+    fs::remove_file(sandbox.project().join(format!(".git/objects/{}/{}", &lost[..2], &lost[2..]))).unwrap();
+    let store = sandbox.path("store");
+    sandbox.run(&["backup", "--store", store.to_str().unwrap()]).code(3).says("missing or damaged");
+    by_hand(&sandbox, &archives(&store).pop().unwrap()).ok();
+    let log = git(&sandbox.path("by hand/project"), &["log", "--format=%s"]);
+    assert_eq!(log, "two\none");
+}
+
+#[test]
 fn by_hand_without_git_without_databases_without_commits() {
     if !can_recover() {
         return;

@@ -566,6 +566,58 @@ fn an_operation_in_a_reftable_repository_goes_on() {
     assert_eq!(fs::read_to_string(target.join("c.txt")).unwrap(), "from side\n");
 }
 
+/// What `git archive` drops, rewrites or converts comes back as it lay on the disk, and git sees no change.
+#[test]
+fn attributes_of_git_change_no_file() {
+    let sandbox = Sandbox::new();
+    let project = sandbox.project();
+    small(&project, &[]);
+    let attributes = "private/* export-ignore\nversion.txt export-subst ident\n*.bat text eol=crlf\n";
+    write(&project, ".gitattributes", attributes);
+    write(&project, "private/notes.md", "left out of releases\n");
+    write(&project, "version.txt", "$Format:%H$ $Id$\n");
+    write(&project, "run.bat", "one\r\ntwo\r\n");
+    git(&project, &["add", "-A"]);
+    git(&project, &["commit", "-q", "-m", "With attributes"]);
+    // Git writes its own form of these: the expanded id, and the line ends.
+    fs::remove_file(project.join("version.txt")).unwrap();
+    fs::remove_file(project.join("run.bat")).unwrap();
+    git(&project, &["checkout", "-q", "--", "version.txt", "run.bat"]);
+    let version = fs::read_to_string(project.join("version.txt")).unwrap();
+    assert!(version.starts_with("$Format:%H$ $Id: "), "{version}");
+    write(&project, "private/notes.md", "and changed\n");
+    let before = lose(&sandbox, &[], 0);
+    let (target, _) = recover(&sandbox, "recovered", &[]);
+    before.is_back(&target, &[]);
+    assert_eq!(fs::read_to_string(target.join("version.txt")).unwrap(), version);
+    assert_eq!(fs::read(target.join("run.bat")).unwrap(), b"one\r\ntwo\r\n");
+    assert_eq!(git(&target, &["status", "--porcelain"]), " M private/notes.md");
+}
+
+/// Of Git LFS and of a partial clone the files come back; what only a server has is a problem that is named.
+#[test]
+fn what_only_a_server_holds_is_named() {
+    let sandbox = Sandbox::new();
+    let project = sandbox.project();
+    small(&project, &[]);
+    commit(&project, 1_760_000_000, "a.txt", "one\n");
+    write(&project, ".git/lfs/objects/4d/7a/4d7a", "an older version\n");
+    write(&project, "model.bin", "as LFS checked it out\n");
+    let before = lose(&sandbox, &[], 3);
+    assert_eq!(before.findings(), [("problem", "git-lfs")]);
+    let (target, _) = recover(&sandbox, "recovered", &[]);
+    assert_eq!(differences(&before.files, &working_files(&target, &[])), NONE);
+    assert_eq!(fsck(&target), NONE);
+
+    let origin = target;
+    let clone = Sandbox::new();
+    let url = format!("file://{}", origin.display());
+    git(&origin, &["config", "uploadpack.allowFilter", "true"]);
+    git(&clone.project(), &["clone", "-q", "--no-checkout", "--filter=blob:none", &url, "."]);
+    let output = clone.run(&["backup"]);
+    output.code(3).says("objects that were never fetched").says("git fetch --refetch --no-filter");
+}
+
 #[test]
 fn of_a_submodule_the_files_come_back_and_a_problem_is_told() {
     let sandbox = Sandbox::new();
