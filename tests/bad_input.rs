@@ -621,11 +621,19 @@ fn archives_that_are_none() {
         let output = sandbox.run(&["verify", &id]).code(3);
         assert!(output.stdout.contains("DAMAGED"), "{what}");
         output.says("use another backup");
-        let code = sandbox.run(&["restore", &id, "--verify-only"]).says("hint: ").code;
-        assert_eq!(code, 1, "{what}");
-        if what != "flipped" {
-            fails(&sandbox, &["restore", &id, "--to", "../back"], 1, &["20", "choose another backup"]);
-        }
+        // The check was done, and it found damage: the same exit code from both.
+        let output = sandbox.run(&["restore", &id, "--verify-only"]).code(3);
+        assert!(output.stdout.contains(&format!("backup {id} is DAMAGED")), "{what}: {output:?}");
+        output.says("problem: ").says("hint: choose another backup");
+        let told = sandbox.run(&["restore", &id, "--verify-only", "--json"]).code(3).json();
+        assert_eq!((&told["id"], &told["findings"][0]["level"]), (&id.as_str().into(), &"problem".into()));
+        let output = sandbox.run(&["show", &id]);
+        assert!(output.code == 0 || output.stderr.contains("hint: "), "{what}: {output:?}");
+        // Nothing is said twice.
+        let told = sandbox.run(&["verify", &id]).stdout;
+        assert_eq!(told.matches(".tar.gz").count(), 1, "{told}");
+        fails(&sandbox, &["restore", &id, "--to", "../back"], 1, &["20", "choose another backup"]);
+        sandbox.run(&["list"]).says(&format!("cargo xtask verify {id}"));
         assert!(!sandbox.path("back").exists(), "{what}");
         sandbox.run(&["restore", "latest", "--dry-run", "--to", "../back"]).ok();
     }

@@ -563,6 +563,10 @@ fn a_newer_format_is_refused_with_a_hint_and_is_no_damage() {
     assert!(!target.exists());
     let list = pair.run(&["list"]);
     assert!(list.code == 3 && list.stderr.contains("of format 2"), "{list:?}");
+    assert!(list.stdout.contains("newer format") && !list.stdout.contains("DAMAGED"), "{list:?}");
+    assert!(list.stderr.contains("bin/") && !list.stderr.contains("tells more"), "{list:?}");
+    let output = pair.run(&["restore", &pair.newer, "--verify-only"]).code(1).says("can't tell whether");
+    assert!(!output.stdout.contains("DAMAGED"), "{output:?}");
     // Nothing is noted that would keep a newer program from using it.
     let state = fs::read_to_string(pair.store().join(format!("{}.state.json", pair.newer))).unwrap();
     let state: Value = serde_json::from_str(&state).unwrap();
@@ -649,7 +653,7 @@ fn a_restore_of_a_damaged_archive_leaves_the_target_as_it_was() {
         pair.run(damaged).code(1);
         assert!(names(&target).is_empty());
     }
-    pair.run(&["restore", &pair.newer, "--verify-only"]).code(1);
+    pair.run(&["restore", &pair.newer, "--verify-only"]).code(3);
     // The rest can still be had.
     for good in ["one.bin", "docs", "memory/index.db"] {
         pair.run(&["restore", &pair.newer, "--only", good, "--to", to]).ok();

@@ -158,10 +158,24 @@ fn a_store_that_may_not_be_entered_is_an_error_and_not_an_empty_one() {
     case.shell("chmod 000 \"$XDG_DATA_HOME\"/xtask-backup/*/*.tar.gz").ok();
     case.run(&["verify"]).code(1).says("can't tell whether backup").says("Permission denied").says("hint: ");
     case.run(&["restore", "latest", "--to", "../back"]).code(1).says("Permission denied").says("hint: ");
+    case.run(&["restore", "latest", "--verify-only"]).code(1).says("can't tell whether backup");
     case.run(&["show", "latest"]).code(1).says("Permission denied");
     assert!(!case.sandbox.path("back").exists());
     case.shell("chmod 600 \"$XDG_DATA_HOME\"/xtask-backup/*/*.tar.gz").ok();
     assert_eq!(case.run(&["verify", "--json"]).ok().json()["ok"], true);
+
+    // One that can't be read does not keep the others from being checked.
+    let archive = |output: &Output| PathBuf::from(output.json()["archive"].as_str().unwrap());
+    let second = archive(&case.run(&["backup", "--json"]).ok());
+    let third = archive(&case.run(&["backup", "--json"]).ok());
+    chmod(&second, 0);
+    let id = |path: &Path| path.file_name().unwrap().to_str().unwrap().trim_end_matches(".tar.gz").to_owned();
+    let output = case.run(&["verify", "all"]).code(3);
+    assert!(output.stdout.contains(&format!("{}: not checked", id(&second))), "{output:?}");
+    assert!(output.stdout.contains(&format!("{}: good", id(&third))), "{output:?}");
+    output.says(&format!("can't tell whether backup {} is good", id(&second))).says("hint: give yourself");
+    let told = case.run(&["verify", "all", "--json"]).code(3).json();
+    assert_eq!((told["backups"].as_array().unwrap().len(), &told["ok"]), (3, &false.into()));
 }
 
 #[test]

@@ -148,6 +148,10 @@ fn it_restores_all_or_one_thing() {
     output.ok();
     assert_eq!(differences(&fingerprint(&target, false), &fingerprint(&with_slash, false)), NONE);
 
+    let (target, output) = orphan.restore("a pattern", &["--only", "memory/**/note *.md"]);
+    output.ok();
+    assert_eq!(files(&target).len(), 20);
+
     let (target, output) = orphan.restore("one database", &["--only", "memory/index.db"]);
     output.ok();
     assert_eq!(files(&target), ["memory/index.db"]);
@@ -536,4 +540,60 @@ fn a_database_that_sqlite_cannot_open_comes_back_as_it_was() {
     let rows: i64 = sound.query_row("SELECT count(*) FROM learnings", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 1000);
     assert_eq!(fsck(&target), NONE);
+}
+
+/// What was private in a folder must not become public because only one file of it was asked for.
+#[cfg(unix)]
+#[test]
+fn folders_above_what_was_asked_for_have_their_modes() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::new();
+    let project = sandbox.project();
+    support::framework::write(&project, "memory/deep/note.md", "note\n");
+    support::framework::write(&project, "memory/deep/other.md", "other\n");
+    rusqlite::Connection::open(project.join("memory/deep/index.db"))
+        .and_then(|connection| connection.execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (1)"))
+        .unwrap();
+    let modes = [("memory", 0o711), ("memory/deep", 0o750)];
+    for (folder, mode) in modes {
+        fs::set_permissions(project.join(folder), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    sandbox.run(&["backup"]).ok();
+    for (n, more) in [
+        &["--only", "memory/deep/note.md"][..],
+        &["--only", "memory/deep/n*.md"],
+        &["--only", "memory/deep"],
+        &["--only", "memory/deep/index.db"],
+        &["--only", "memory/deep/index.db", "--sql-only"],
+    ]
+    .iter()
+    .enumerate()
+    {
+        let to = sandbox.path(format!("to {n}"));
+        sandbox.run(&[&["restore", "latest", "--to", to.to_str().unwrap()], *more].concat()).ok();
+        for (folder, mode) in modes {
+            let found = fs::metadata(to.join(folder)).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(found, mode, "{folder} after {more:?}: {found:o}");
+        }
+    }
+}
+
+#[test]
+fn the_newest_backup_is_listed_first() {
+    let sandbox = Sandbox::new();
+    support::framework::write(&sandbox.project(), "a.txt", "a\n");
+    let mut ids: Vec<String> = (0..3)
+        .map(|_| sandbox.run(&["backup", "--json"]).ok().json()["id"].as_str().unwrap().to_owned())
+        .collect();
+    ids.reverse();
+    let listed = sandbox.run(&["list", "--json"]).ok().json();
+    let named: Vec<&str> =
+        listed["backups"].as_array().unwrap().iter().map(|b| b["id"].as_str().unwrap()).collect();
+    assert_eq!(named, ids);
+    let list = sandbox.run(&["list"]).ok().stdout;
+    let lines: Vec<&str> = list.lines().skip(1).collect();
+    assert!(lines.iter().zip(&ids).all(|(line, id)| line.starts_with(id.as_str())), "{list}");
+    // One is one.
+    let show = sandbox.run(&["show", "latest"]).ok().stdout;
+    assert!(show.contains(": every byte") && !show.contains("level"), "{show}");
 }

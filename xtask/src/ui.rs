@@ -34,6 +34,7 @@ pub struct Ui {
     talk: Arc<Talk>,
     results: RefCell<Results>,
     document_printed: Slot<bool>,
+    hinted: RefCell<String>,
 }
 
 enum Results {
@@ -54,6 +55,7 @@ impl Ui {
             talk: Arc::new(Talk::new(Box::new(io::stderr()))),
             results: RefCell::new(Results::Open(Box::new(io::stdout()))),
             document_printed: Slot::new(false),
+            hinted: RefCell::default(),
         }
     }
 
@@ -126,7 +128,10 @@ impl Ui {
         let path = path.filter(|path| !finding.message.contains(path.as_str()));
         let path = path.map_or_else(String::new, |path| format!("{path}: "));
         self.say(style, word, &format!("{path}{}", finding.message));
-        if let Some(hint) = &finding.hint {
+        // A row of findings of one sort gets its hint once.
+        if let Some(hint) = &finding.hint
+            && *hint != self.hinted.replace(hint.clone())
+        {
             self.say(Style::Dim, "  hint: ", hint);
         }
     }

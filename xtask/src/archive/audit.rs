@@ -29,7 +29,12 @@ pub fn audit(archive: &Archive, monitor: &dyn Monitor) -> Result<Digest> {
         // The seal speaks of everything; the walk says more exactly what is wrong.
         walked.and(hashed)
     });
-    digest.with_context(|| format!("the archive {} is damaged", archive.path().display()))
+    // Damage of a member is told with the path already.
+    let path = archive.path().display().to_string();
+    digest.map_err(|error| match error.to_string().contains(&path) {
+        true => error,
+        false => error.context(format!("the archive {path} is damaged")),
+    })
 }
 
 fn check_seal(archive: &Archive) -> Result<Digest> {

@@ -4,8 +4,10 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::base::clock::Instant;
+use crate::base::failure::hints_of;
 use crate::base::finding::Finding;
 use crate::procedures::place::Place;
+use crate::procedures::prove;
 use crate::store::Store;
 use crate::store::catalog::StoreEntry;
 use crate::store::summary::Summary;
@@ -42,29 +44,65 @@ struct Document<'a> {
 pub fn run(ui: &Ui, place: &Place) -> Result<Outcome> {
     let (store, mut findings) = place.open()?;
     let listing = store.list()?;
-    let summaries: Vec<_> = listing.entries.iter().map(|entry| summaries::of(&store, entry)).collect();
-    for (entry, summary) in listing.entries.iter().zip(&summaries) {
-        if let Err(error) = summary {
-            let message = format!("backup {} can't be read: {error:#}", entry.id);
-            findings.push(
-                Finding::problem("damaged", message)
-                    .hint(format!("cargo xtask verify {} tells more", entry.id)),
-            );
-        }
+    let entries: Vec<&StoreEntry> = listing.entries.iter().rev().collect();
+    let readings: Vec<Reading> = entries.iter().map(|entry| read(&store, entry)).collect();
+    for (entry, reading) in entries.iter().zip(&readings) {
+        let (code, error) = match reading {
+            Reading::Known(_) => continue,
+            Reading::Newer(error) => ("newer-format", error),
+            Reading::Unknown(error) => ("damaged", error),
+        };
+        let message = format!("backup {} can't be read: {error:#}", entry.id);
+        let finding = Finding::problem(code, message);
+        findings.push(match hints_of(error).into_iter().next() {
+            Some(hint) => finding.hint(hint),
+            None => finding.hint(format!("cargo xtask verify {} tells more", entry.id)),
+        });
     }
     for stray in &listing.strays {
         findings.push(Finding::advice("stray", format!("{} is no part of the store", stray.display())));
     }
-    table(ui, &store, &listing.entries, &summaries);
+    table(ui, &store, &entries, &readings);
     for finding in &findings {
         ui.finding(finding);
     }
     ui.document(&Document {
         store: store.root().display().to_string(),
-        backups: listing.entries.iter().zip(&summaries).map(|(e, s)| json(e, s.as_ref().ok())).collect(),
+        backups: entries
+            .iter()
+            .zip(&readings)
+            .map(|(entry, reading)| json(entry, reading.summary()))
+            .collect(),
         findings: &findings,
     })?;
     Ok(Outcome::of(&findings))
+}
+
+/// What is known of a backup.
+enum Reading {
+    /// All of it.
+    Known(Box<Summary>),
+    /// A newer program wrote it; that is no damage.
+    Newer(anyhow::Error),
+    /// Its archive can't be read.
+    Unknown(anyhow::Error),
+}
+
+impl Reading {
+    fn summary(&self) -> Option<&Summary> {
+        match self {
+            Reading::Known(summary) => Some(summary),
+            Reading::Newer(_) | Reading::Unknown(_) => None,
+        }
+    }
+}
+
+fn read(store: &Store, entry: &StoreEntry) -> Reading {
+    match summaries::of(store, entry) {
+        Ok(summary) => Reading::Known(Box::new(summary)),
+        Err(error) if prove::is_newer(&entry.archive) => Reading::Newer(error),
+        Err(error) => Reading::Unknown(error),
+    }
 }
 
 fn json<'a>(entry: &'a StoreEntry, summary: Option<&'a Summary>) -> Line<'a> {
@@ -81,7 +119,7 @@ fn json<'a>(entry: &'a StoreEntry, summary: Option<&'a Summary>) -> Line<'a> {
     }
 }
 
-fn table(ui: &Ui, store: &Store, entries: &[StoreEntry], summaries: &[Result<Summary>]) {
+fn table(ui: &Ui, store: &Store, entries: &[&StoreEntry], readings: &[Reading]) {
     if entries.is_empty() {
         ui.line(format!("no backup in {} yet: cargo xtask backup makes one", store.root().display()));
         return;
@@ -89,9 +127,10 @@ fn table(ui: &Ui, store: &Store, entries: &[StoreEntry], summaries: &[Result<Sum
     let now = Instant::now();
     let mut table =
         Table::new(&["backup", "local time", "age", "size", "kind", "commit", "rows", "verified", ""]);
-    for (entry, summary) in entries.iter().zip(summaries) {
+    let mut damaged = None;
+    for (entry, reading) in entries.iter().zip(readings) {
         let moment = entry.id.moment();
-        let summary = summary.as_ref().ok();
+        let summary = reading.summary();
         let commit = summary.and_then(|s| s.commit.as_deref()).map_or("-", |c| c.get(..10).unwrap_or(c));
         let dirty = if summary.is_some_and(|s| s.dirty) { "+" } else { "" };
         let mut notes = Vec::new();
@@ -99,8 +138,12 @@ fn table(ui: &Ui, store: &Store, entries: &[StoreEntry], summaries: &[Result<Sum
         notes.extend(entry.state.pinned.then(|| "pinned".to_owned()));
         let problems = summary.map_or(0, |s| s.problems);
         notes.extend((problems > 0).then(|| ui::counted(problems, "problem", "problems")));
-        let bad = entry.is_damaged() || summary.is_none();
+        let bad = entry.is_damaged() || matches!(reading, Reading::Unknown(_));
         notes.extend(bad.then(|| "DAMAGED".to_owned()));
+        notes.extend(matches!(reading, Reading::Newer(_)).then(|| "newer format".to_owned()));
+        if bad && damaged.is_none() {
+            damaged = Some(&entry.id);
+        }
         let verified = entry.state.last_good().map_or_else(|| "never".to_owned(), |check| check.at.ago(now));
         let notes = Cell::new(notes.join(", "));
         table.row([
@@ -121,4 +164,7 @@ fn table(ui: &Ui, store: &Store, entries: &[StoreEntry], summaries: &[Result<Sum
         ui::counted(entries.len() as u64, "backup", "backups"),
         store.root().display()
     ));
+    if let Some(id) = damaged {
+        ui.note(format!("what is damaged: cargo xtask verify {id}"));
+    }
 }

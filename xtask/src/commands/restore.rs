@@ -10,14 +10,14 @@ use crate::archive::layout::{self, Part};
 use crate::archive::manifest::Manifest;
 use crate::archive::reader::Archive;
 use crate::base::clock::Instant;
-use crate::base::failure::{Failure, Kind, ResultExt, is_disk_full};
+use crate::base::failure::{Failure, Kind, ResultExt, hints_of, is_disk_full, kind_of};
 use crate::base::finding::Finding;
 use crate::base::pattern::Pattern;
 use crate::flags::{Restore, Target};
 use crate::procedures::bring_back::{self, Brought, Wish};
 use crate::procedures::place::Place;
 use crate::procedures::prove::{self, Level};
-use crate::procedures::staging;
+use crate::procedures::{staging, take};
 use crate::store::catalog::StoreEntry;
 use crate::store::select;
 use crate::ui::{self, Ui};
@@ -48,60 +48,57 @@ pub fn run(ui: &Ui, place: &Place, options: &Restore) -> Result<Outcome> {
     let (store, mut findings) = place.open()?;
     let listing = store.list()?;
     let entry = select::resolve(&listing.entries, &options.backup, Instant::now())?;
+    let Target::Folder(target) = &options.target else { return verify_only(ui, entry, findings) };
     let (archive, manifest) = prove::open(&entry.archive).hint("choose another backup: cargo xtask list")?;
     let only = options.only.iter().map(|path| Pattern::from_top(path.bytes())).collect::<Result<Vec<_>>>()?;
     let wish = Wish { only: &only, from_dumps: options.sql_only, with_code: options.with_code };
-    match &options.target {
-        Target::Nowhere => verify_only(ui, entry, findings),
-        Target::Folder(target) if options.dry_run => {
-            dry_run(ui, &archive, &manifest, target, &wish, findings)
-        }
-        Target::Folder(target) => {
-            // So that a message names a place that can be found again.
-            let target = &std::path::absolute(target).with_context(|| {
-                format!("can't tell where {} is: the current folder is gone", target.display())
-            })?;
-            refuse_store(store.root(), target)?;
-            let mut run = Run::begin("restore");
-            run.id = Some(entry.id.to_string());
-            run.target = Some(target.display().to_string());
-            let progress = ui.progress();
-            let brought = bring_back::bring_back(&archive, &manifest, target, &wish, &progress)
+    if options.dry_run {
+        return dry_run(ui, &archive, &manifest, target, &wish, findings);
+    }
+    // So that a message names a place that can be found again.
+    let target = &std::path::absolute(target)
+        .with_context(|| format!("can't tell where {} is: the current folder is gone", target.display()))?;
+    refuse_store(store.root(), target)?;
+    let mut run = Run::begin("restore");
+    run.id = Some(entry.id.to_string());
+    run.target = Some(target.display().to_string());
+    let progress = ui.progress();
+    let brought = bring_back::bring_back(&archive, &manifest, target, &wish, &progress)
                 .with_context(|| format!("backup {} was not restored, and nothing was left behind", entry.id))
                 .or_else(|error| match is_disk_full(&error) {
                     true => Err(error).hint(format!(
                         "make room on the disk of {}, or name a folder on another one",
                         target.display()
                     )),
+                    false if kind_of(&error) == Kind::Failed && hints_of(&error).is_empty() => Err(error)
+                        .hint("choose another backup (cargo xtask list), or name what you need with --only PATH: it may be undamaged"),
                     false => Err(error),
                 });
-            drop(progress);
-            let brought = match brought {
-                Ok(brought) => brought,
-                Err(error) => {
-                    run.failed(&store, &error);
-                    return Err(error);
-                }
-            };
-            findings.extend(brought.findings.iter().cloned());
-            // Restoring from a store that may only be read is as good as any other.
-            let _ = run.done(&store, Outcome::of(&findings));
-            report(ui, &manifest, target, &brought, &findings);
-            ui.document(&Document {
-                id: entry.id.to_string(),
-                target: Some(target.display().to_string()),
-                files: brought.written.files,
-                bytes: brought.written.bytes,
-                links: brought.written.links,
-                databases: brought.databases.iter().map(ToString::to_string).collect(),
-                git: brought.git,
-                not_applied: brought.not_applied.clone(),
-                findings: findings.clone(),
-                dry_run: false,
-            })?;
-            Ok(Outcome::of(&findings))
+    drop(progress);
+    let brought = match brought {
+        Ok(brought) => brought,
+        Err(error) => {
+            run.failed(&store, &error);
+            return Err(error);
         }
-    }
+    };
+    findings.extend(brought.findings.iter().cloned());
+    // Restoring from a store that may only be read is as good as any other.
+    let _ = run.done(&store, Outcome::of(&findings));
+    report(ui, &manifest, target, &brought, &findings);
+    ui.document(&Document {
+        id: entry.id.to_string(),
+        target: Some(target.display().to_string()),
+        files: brought.written.files,
+        bytes: brought.written.bytes,
+        links: brought.written.links,
+        databases: brought.databases.iter().map(ToString::to_string).collect(),
+        git: brought.git,
+        not_applied: brought.not_applied.clone(),
+        findings: findings.clone(),
+        dry_run: false,
+    })?;
+    Ok(Outcome::of(&findings))
 }
 
 /// A store holds backups and nothing else: what is restored into it would be taken for part of it.
@@ -147,24 +144,37 @@ fn report(ui: &Ui, manifest: &Manifest, target: &Path, brought: &Brought, findin
     }
 }
 
-fn verify_only(ui: &Ui, entry: &StoreEntry, findings: Vec<Finding>) -> Result<Outcome> {
+fn verify_only(ui: &Ui, entry: &StoreEntry, mut findings: Vec<Finding>) -> Result<Outcome> {
     let scratch = tempfile::Builder::new().prefix("xtask-verify-").tempdir()?;
     let progress = ui.progress();
-    prove::prove(&entry.archive, Level::Content, None, scratch.path(), &progress).or_else(|error| {
-        match is_disk_full(&error) {
-            true => Err(error)
-                .with_context(|| format!("can't tell whether backup {} is good", entry.id))
-                .hint(format!("make room on the disk of {}", std::env::temp_dir().display())),
-            false => Err(error)
-                .with_context(|| format!("backup {} is damaged", entry.id))
-                .hint("choose another backup: cargo xtask list"),
-        }
-    })?;
+    let proved = prove::prove(&entry.archive, Level::Content, None, scratch.path(), &progress);
     drop(progress);
+    let damage = match proved {
+        Ok(manifest) => take::damage_of(&manifest),
+        Err(error) if is_disk_full(&error) => {
+            return Err(error)
+                .with_context(|| format!("can't tell whether backup {} is good", entry.id))
+                .hint(format!("make room on the disk of {}", std::env::temp_dir().display()));
+        }
+        // These say nothing about the backup.
+        Err(error) if !matches!(kind_of(&error), Kind::Failed | Kind::Refused) => return Err(error),
+        Err(error) if prove::is_local(&error) || prove::is_newer(&entry.archive) => {
+            return Err(error)
+                .with_context(|| format!("can't tell whether backup {} is good", entry.id))
+                .hint("choose another backup: cargo xtask list");
+        }
+        // It was looked at, and that is what was asked for.
+        Err(error) => vec![format!("{error:#}")],
+    };
+    findings.extend(damage.iter().map(|damage| {
+        Finding::problem("damaged", format!("backup {} is damaged: {damage}", entry.id))
+            .hint("choose another backup: cargo xtask list")
+    }));
     for finding in &findings {
         ui.finding(finding);
     }
-    ui.line(format!("backup {} is good; nothing was restored", entry.id));
+    let verdict = if damage.is_empty() { "good" } else { "DAMAGED" };
+    ui.line(format!("backup {} is {verdict}; nothing was restored", entry.id));
     ui.document(&Document {
         id: entry.id.to_string(),
         dry_run: true,

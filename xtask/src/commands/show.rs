@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::archive::manifest::{Form, Manifest};
 use crate::base::clock::Instant;
+use crate::base::failure::ResultExt;
 use crate::procedures::place::Place;
 use crate::procedures::prove;
 use crate::store::catalog::StoreEntry;
@@ -34,7 +35,8 @@ pub fn run(ui: &Ui, place: &Place, backup: &str) -> Result<Outcome> {
     let (store, findings) = place.open()?;
     let listing = store.list()?;
     let entry = select::resolve(&listing.entries, backup, Instant::now())?;
-    let (_, manifest) = prove::open(&entry.archive)?;
+    let (_, manifest) = prove::open(&entry.archive)
+        .hint(format!("cargo xtask verify {} tells more; cargo xtask list shows the others", entry.id))?;
     for finding in &findings {
         ui.finding(finding);
     }
@@ -96,11 +98,21 @@ fn head(ui: &Ui, entry: &StoreEntry, manifest: &Manifest) {
     match entry.state.last_good() {
         Some(check) => row(
             "verified",
-            format!("{} local, {}, level {}", check.at.local(), check.at.ago(now), check.level),
+            format!("{} local, {}: {}", check.at.local(), check.at.ago(now), extent(check.level)),
         ),
         None => row("verified", "never".to_owned()),
     }
     ui.table(&table);
+}
+
+/// What a verification of that level looked at.
+fn extent(level: u8) -> &'static str {
+    match level {
+        0 | 1 => "it can be read",
+        2 => "every byte",
+        3 => "every byte, databases and history",
+        _ => "every byte, databases and history, and a real restore",
+    }
 }
 
 fn databases(ui: &Ui, manifest: &Manifest) {
@@ -118,7 +130,7 @@ fn databases(ui: &Ui, manifest: &Manifest) {
             table.row([
                 Cell::new(format!("  {}", item.name)),
                 Cell::number(ui::count(item.rows)),
-                Cell::new("rows"),
+                Cell::new(if item.rows == 1 { "row" } else { "rows" }),
             ]);
         }
         ui.table(&table);

@@ -63,9 +63,12 @@ pub fn run(ui: &Ui, place: &Place, options: &Verify) -> Result<Outcome> {
     }
     let mut lines = Vec::new();
     let mut run = Run::begin("verify");
+    let several = chosen.len() > 1;
     for entry in chosen {
         let (line, more) = match one(ui, &store, entry, level) {
             Ok(verified) => verified,
+            // The others can still be judged, and whoever asked for several wants to know of each.
+            Err(error) if several && kind_of(&error) == Kind::Failed => unjudged(entry, level, &error),
             Err(error) => {
                 run.id = Some(entry.id.to_string());
                 run.failed(&store, &error);
@@ -115,6 +118,13 @@ fn words(level: Level) -> &'static str {
     }
 }
 
+/// One of several that could not be looked at.
+fn unjudged(entry: &StoreEntry, level: Level, error: &anyhow::Error) -> (Line, Vec<Finding>) {
+    let finding = Finding::problem("unchecked", format!("{error:#}"));
+    let finding = hints_of(error).into_iter().fold(finding, Finding::hint);
+    (Line { id: entry.id.to_string(), level, ok: false, damage: Vec::new() }, vec![finding])
+}
+
 fn one(ui: &Ui, store: &Store, entry: &StoreEntry, level: Level) -> Result<(Line, Vec<Finding>)> {
     let mut findings = Vec::new();
     let expected = match expected(entry) {
@@ -141,7 +151,7 @@ fn one(ui: &Ui, store: &Store, entry: &StoreEntry, level: Level) -> Result<(Line
                 Err(error) if kind_of(&error) != Kind::Failed && kind_of(&error) != Kind::Refused => {
                     return Err(error);
                 }
-                Err(error) if is_local(&error) => {
+                Err(error) if prove::is_local(&error) => {
                     let hint = local_hint(&error, &scratch);
                     let whole = format!("can't tell whether backup {} is good", entry.id);
                     return Err(error.context(whole)).hint(hint);
@@ -163,14 +173,6 @@ fn one(ui: &Ui, store: &Store, entry: &StoreEntry, level: Level) -> Result<(Line
         findings.push(Finding::advice("state", format!("the store does not remember this: {error:#}")));
     }
     Ok((Line { id: entry.id.to_string(), level, ok, damage }, findings))
-}
-
-/// Whether an error comes from this machine's disk and not from the archive.
-fn is_local(error: &anyhow::Error) -> bool {
-    use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
-    let mut kinds =
-        error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
-    is_disk_full(error) || kinds.any(|kind| matches!(kind, NotFound | PermissionDenied | ReadOnlyFilesystem))
 }
 
 fn local_hint(error: &anyhow::Error, scratch: &Scratch) -> String {

@@ -94,6 +94,7 @@ gets its name in the store. Nothing in the project is changed, and others may go
         ],
         exits: &[
             FAILED,
+            USAGE,
             (3, "the backup was taken, but something of the project is not in it"),
             LOCKED,
             (6, "refused: the store belongs to another working copy"),
@@ -107,7 +108,12 @@ gets its name in the store. Nothing in the project is changed, and others may go
 last verified. Reads only.",
         options: &[],
         examples: &[("list", "the backups of this project"), ("list --json", "the same for scripts")],
-        exits: &[(1, "the store can't be read"), USAGE],
+        exits: &[
+            (1, "the store can't be read"),
+            USAGE,
+            (3, "at least one backup can't be read"),
+            (4, "there is no store yet"),
+        ],
     },
     Verb {
         name: "show",
@@ -117,7 +123,7 @@ last verified. Reads only.",
 git, what was left out, and what was found while it was taken. Reads only.",
         options: &[],
         examples: &[("show latest", "the newest one"), ("show before-upgrade", "the one with that label")],
-        exits: &[USAGE, NOT_FOUND],
+        exits: &[(1, "its archive can't be read"), USAGE, NOT_FOUND],
     },
     Verb {
         name: "verify",
@@ -131,7 +137,12 @@ scratch folder and compares. Without a backup named it takes latest. The project
             ("verify", "the newest backup"),
             ("verify all --full-test", "every backup, with a real restore of each"),
         ],
-        exits: &[FAILED, USAGE, (3, "at least one backup is damaged"), NOT_FOUND],
+        exits: &[
+            (1, "it can't be told whether the backup is good"),
+            USAGE,
+            (3, "at least one backup is damaged, or one of several could not be checked"),
+            NOT_FOUND,
+        ],
     },
     Verb {
         name: "restore",
@@ -146,7 +157,8 @@ afterwards. Without a backup named it prints the list and ends with exit code 2.
                 name: "--only",
                 value: Some("PATH"),
                 repeated: true,
-                about: "only this file or folder of the project; may be given more than once",
+                about: "only this file or folder, from the top of the project; *, ? and **/ match names and folders \
+(quote them); may be given more than once",
             },
             switch("--sql-only", "build the databases from the SQL dumps instead of the saved pages"),
             switch("--verify-only", "verify the backup and restore nothing"),
@@ -161,8 +173,9 @@ afterwards. Without a backup named it prints the list and ends with exit code 2.
         exits: &[
             FAILED,
             USAGE,
-            (3, "restored, but something could not come back"),
+            (3, "restored, but something could not come back; with --verify-only: the backup is damaged"),
             NOT_FOUND,
+            (5, "another restore into that folder is running"),
             (6, "refused: it would overwrite something, and nobody was there to confirm"),
         ],
     },

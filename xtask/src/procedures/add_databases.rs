@@ -73,10 +73,14 @@ pub fn pack(
                 let place =
                     layout::place(&Part::Image(copy.path.clone()))?.context("an image has a place")?;
                 folders.above(writer, &place)?;
+                let size = std::fs::metadata(image).map(|meta| meta.len()).ok();
+                monitor.step(&format!("packing {}", copy.path), size);
                 let head = meta(place, &copy.attributes);
                 let (bytes, digest) = stream(writer, head, image, LEVEL, CHUNK, monitor)?;
                 (packed.bytes, packed.image) = (bytes, Some(digest));
                 if dumps {
+                    // How long a dump gets is not known before it is written.
+                    monitor.step(&format!("dumping {}", copy.path), None);
                     match add_dump(writer, folders, copy, image, monitor)? {
                         None => packed.dump = true,
                         Some(finding) => packed.findings.push(finding),
@@ -84,6 +88,7 @@ pub fn pack(
                 }
             }
             Source::Raw(files) => {
+                monitor.step(&format!("packing {}", copy.path), None);
                 for (path, file) in files {
                     let place = layout::place(&Part::Raw(path.clone()))?.context("raw bytes have a place")?;
                     folders.above(writer, &place)?;

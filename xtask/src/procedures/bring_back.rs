@@ -4,6 +4,7 @@
 //! its parts moved to their places, which is a rename each, noted before it begins. On any error all of it is
 //! taken away and the folder is empty again; after a kill the next restore into it does that (`staging`).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::BufReader;
 use std::path::Path;
@@ -108,10 +109,12 @@ fn fill(
     for folder in [&tree, &git_folder, &dumps] {
         file_facts::create_private_dir(folder)?;
     }
+    let above = folders_above(archive, wish);
     let mapping = |entry: &Entry| {
         let is_folder = matches!(entry.kind, crate::archive::header::Kind::Folder);
         let part = layout::part(&entry.meta.path, is_folder);
-        if !wish.wants(&part, is_folder) {
+        let leads_there = is_folder && matches!(&part, Part::File(path) if above.contains(path));
+        if !leads_there && !wish.wants(&part, is_folder) {
             return None;
         }
         match part {
@@ -189,6 +192,33 @@ pub fn refuse_git_files(archive: &Archive) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The folders above what is wanted: they come back with the mode and the owner that they had, so that what
+/// was private in them stays so.
+fn folders_above(archive: &Archive, wish: &Wish<'_>) -> BTreeSet<SafePath> {
+    let mut above = BTreeSet::new();
+    if wish.only.is_empty() {
+        return above;
+    }
+    for entry in &archive.index().entries {
+        let is_folder = matches!(entry.kind, crate::archive::header::Kind::Folder);
+        let part = layout::part(&entry.meta.path, is_folder);
+        if !wish.wants(&part, is_folder) {
+            continue;
+        }
+        let (Part::File(path) | Part::Raw(path) | Part::Image(path) | Part::Dump(path)) = part else {
+            continue;
+        };
+        let mut folder = path.parent();
+        while let Some(path) = folder {
+            folder = path.parent();
+            if !above.insert(path) {
+                break;
+            }
+        }
+    }
+    above
 }
 
 fn disowned(count: u64) -> Option<Finding> {

@@ -51,18 +51,6 @@ pub enum Source {
     Raw(Vec<(SafePath, PathBuf)>),
 }
 
-impl Copied {
-    /// Bytes of all copies, for the progress.
-    pub fn bytes(&self) -> u64 {
-        let size = |path: &PathBuf| fs::metadata(path).map_or(0, |facts| facts.len());
-        let of = |copy: &Copy| match &copy.source {
-            Source::Image(image) => size(image),
-            Source::Raw(files) => files.iter().map(|(_, file)| size(file)).sum(),
-        };
-        self.databases.iter().map(of).sum()
-    }
-}
-
 /// Pins all databases, copies each as it was at that instant, and lets go of them.
 ///
 /// # Errors

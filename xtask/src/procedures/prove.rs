@@ -66,6 +66,14 @@ pub fn is_newer(path: &Path) -> bool {
     read().is_ok_and(|json| Manifest::is_newer(&json))
 }
 
+/// Whether an error comes from this machine's disk and not from the archive.
+pub fn is_local(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+    let mut kinds =
+        error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    is_disk_full(error) || kinds.any(|kind| matches!(kind, NotFound | PermissionDenied | ReadOnlyFilesystem))
+}
+
 /// Proves an archive up to a level; `expected` is the digest that the file beside it tells, `scratch` a
 /// folder of ours with room for the databases (level 3) or the whole project (level 4).
 ///

@@ -141,7 +141,6 @@ fn take_inner(
         monitor.step("packing files", Some(bytes));
         folders.above(&mut writer, &SafePath::new("backup/files/x")?)?;
         let added = add_files::add_files(&mut writer, &project.root, &scan.entries, monitor)?;
-        monitor.step("packing databases", Some(copied.bytes()));
         let packed = add_databases::pack(&copied, &mut writer, &mut folders, request.dumps, monitor)?;
         monitor.step("packing the git history", None);
         let (capture, of_git) =

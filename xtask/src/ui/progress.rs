@@ -101,15 +101,16 @@ impl Shared {
     }
 }
 
-/// `copying databases  12.3 MiB of 40.0 MiB  31 %  6.1 MiB/s`; without bytes, how long it has been.
+/// `copying databases  31 %  12.3 MiB of 40.0 MiB  6.1 MiB/s`, what matters most first, because a narrow
+/// terminal cuts it; without bytes, how long it has been.
 fn line(name: &str, done: u64, total: Option<u64>, elapsed: Duration) -> String {
     let rate = u128::from(done) * 1000 / elapsed.as_millis().max(1);
     let rate = size(u64::try_from(rate).unwrap_or(u64::MAX));
     match total {
         _ if done == 0 => format!("{name}  {}", duration(elapsed)),
-        Some(total) if total > 0 => {
-            let percent = (u128::from(done) * 100 / u128::from(total)).min(100);
-            format!("{name}  {} of {}  {percent} %  {rate}/s", size(done), size(total))
+        Some(total) if total > 0 && done <= total => {
+            let percent = u128::from(done) * 100 / u128::from(total);
+            format!("{name}  {percent} %  {} of {}  {rate}/s", size(done), size(total))
         }
         _ => format!("{name}  {}  {rate}/s", size(done)),
     }
@@ -189,8 +190,9 @@ mod tests {
     #[test]
     fn the_line_tells_what_is_known() {
         let second = Duration::from_secs(1);
-        assert_eq!(line("a", 512, Some(1024), second), "a  512 B of 1.0 KiB  50 %  512 B/s");
-        assert_eq!(line("a", 2048, Some(1024), second), "a  2.0 KiB of 1.0 KiB  100 %  2.0 KiB/s");
+        assert_eq!(line("a", 512, Some(1024), second), "a  50 %  512 B of 1.0 KiB  512 B/s");
+        // A file that grew meanwhile.
+        assert_eq!(line("a", 2048, Some(1024), second), "a  2.0 KiB  2.0 KiB/s");
         assert_eq!(line("a", 512, None, second), "a  512 B  512 B/s");
         assert_eq!(line("a", 0, Some(0), second), "a  1.0 s");
     }

@@ -61,13 +61,14 @@ fn results_and_talk_are_apart() {
     ui.document(&1).unwrap();
     let path = SafePath::new("memory/a\nb").unwrap();
     ui.finding(&Finding::problem("x", "it changed").at(&path).hint("try again"));
+    ui.finding(&Finding::problem("x", "another one").hint("try again"));
     ui.finding(&Finding::advice("y", "no git"));
     ui.error(&some_error());
     ui.finish().unwrap();
     assert_eq!(out.text(), "a result\nof \\x1b[2J two lines\n");
     assert_eq!(
         err.text(),
-        "a note\nproblem: memory/a\\nb: it changed\n  hint: try again\nadvice: no git\n\
+        "a note\nproblem: memory/a\\nb: it changed\n  hint: try again\nproblem: another one\nadvice: no git\n\
          error: can't write x\n  because: No space left\n    on \\x1b[31mdevice\nhint: make room\nusage: xtask y\n"
     );
 }
