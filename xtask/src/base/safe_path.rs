@@ -85,6 +85,12 @@ impl SafePath {
     }
 }
 
+/// Whether some system takes this part of a path for `.git`: Windows and macOS do so for other letters, and
+/// Windows for its short form. Git itself tracks no such name.
+pub fn is_git_name(part: &[u8]) -> bool {
+    part.eq_ignore_ascii_case(b".git") || part.eq_ignore_ascii_case(b"git~1")
+}
+
 /// Bytes for people: UTF-8 stays, control characters and other bytes become `\n`, `\t`, `\xNN`; a backslash
 /// is doubled only where something else had to be escaped, so ordinary names look as they are.
 pub fn escape(bytes: &[u8]) -> String {
