@@ -449,6 +449,23 @@ fn hostile() -> Vec<(&'static str, Vec<Record>)> {
             ],
         ),
         (
+            "a link through a link, as the bytes of a database",
+            vec![
+                link(b"backup/files/out", b"../../../../../outside"),
+                folder(b"backup/raw/"),
+                folder(b"backup/raw/out/"),
+                link(b"backup/raw/out/evil.db", b"x"),
+            ],
+        ),
+        (
+            "a link through a link, as an image",
+            vec![
+                link(b"backup/files/out", b"../../../../../outside"),
+                folder(b"backup/databases/out/"),
+                link(b"backup/databases/out/evil.db", b"x"),
+            ],
+        ),
+        (
             "hooks",
             vec![
                 folder(b"backup/files/.git/"),
