@@ -772,6 +772,39 @@ fn sockets_pipes_odd_names_and_repositories_inside() {
     assert!(!back.join("pipe").exists() && !back.join("socket").exists());
 }
 
+#[cfg(unix)]
+#[test]
+fn names_that_others_take_for_git_and_side_files_that_are_none() {
+    let sandbox = sandbox();
+    let project = sandbox.project();
+    write(&project, ".GIT/config", "x\n");
+    write(&project, "docs/git~1", "x\n");
+    write(&project, "broken.db", "SQLite format 3\0and then nothing of the kind");
+    assert!(
+        std::process::Command::new("mkfifo").arg(project.join("broken.db-wal")).status().unwrap().success()
+    );
+    std::os::unix::fs::symlink("docs/guide.md", project.join("broken.db-journal")).unwrap();
+    let document = sandbox.run(&["backup", "--json"]).code(3).json();
+    assert_eq!(
+        findings(&document),
+        [
+            "problem bad-name .GIT",
+            "problem bad-name docs/git~1",
+            "problem database-unreadable broken.db",
+            "problem side-file broken.db-journal",
+            "problem side-file broken.db-wal",
+        ]
+    );
+    sandbox.run(&["restore", "latest", "--to", "../back"]).code(3);
+    assert!(sandbox.path("back/memory/index.db").is_file() && !sandbox.path("back/.GIT").exists());
+    // A list of databases that leads into git does not cost the backup either.
+    database(&project.join(".git/inside.db"), 3);
+    let list = "[workspace.metadata.backup]\ndatabases = [\"memory/index.db\", \".git/inside.db\"]\n";
+    write(&project, "Cargo.toml", list);
+    let document = sandbox.run(&["backup", "--json"]).code(3).json();
+    assert!(findings(&document).contains(&"problem database-missing .git/inside.db".to_owned()));
+}
+
 #[test]
 fn what_is_left_out_is_named() {
     let sandbox = sandbox();

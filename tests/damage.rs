@@ -449,6 +449,23 @@ fn hostile() -> Vec<(&'static str, Vec<Record>)> {
             ],
         ),
         (
+            "a link through a link, as the bytes of a database",
+            vec![
+                link(b"backup/files/out", b"../../../../../outside"),
+                folder(b"backup/raw/"),
+                folder(b"backup/raw/out/"),
+                link(b"backup/raw/out/evil.db", b"x"),
+            ],
+        ),
+        (
+            "a link through a link, as an image",
+            vec![
+                link(b"backup/files/out", b"../../../../../outside"),
+                folder(b"backup/databases/out/"),
+                link(b"backup/databases/out/evil.db", b"x"),
+            ],
+        ),
+        (
             "hooks",
             vec![
                 folder(b"backup/files/.git/"),
@@ -676,4 +693,23 @@ fn a_restore_of_a_damaged_archive_leaves_the_target_as_it_was() {
         assert_eq!(output.code, 1, "byte {at} of {offset} to {end}: {output:?}");
         assert!(output.stderr.contains("cargo xtask list") && !target.exists(), "{output:?}");
     }
+}
+
+#[test]
+fn numbers_beyond_all_bounds_in_a_manifest_stop_nothing() {
+    let pair = Pair::new();
+    let mut forge = Forge::open(&pair.archive);
+    forge.manifest(|manifest| {
+        let tables = manifest["databases"][0]["facts"]["tables"].as_array_mut().unwrap();
+        tables[0]["rows"] = json!(u64::MAX);
+        let mut twin = tables[0].clone();
+        twin["name"] = json!("u");
+        tables.push(twin);
+    });
+    forge::plant(&pair.archive, &forge.bytes());
+    pair.run(&["list"]).ok();
+    pair.run(&["show", &pair.newer]).ok();
+    let target = pair.sandbox.path("target");
+    pair.run(&["restore", &pair.newer, "--to", target.to_str().unwrap()]).code(1).says("rows");
+    pair.verify().code(3);
 }

@@ -86,6 +86,12 @@ impl SafePath {
     }
 }
 
+/// Whether some system takes this part of a path for `.git`: Windows and macOS do so for other letters, and
+/// Windows for its short form. Git itself tracks no such name.
+pub fn is_git_name(part: &[u8]) -> bool {
+    part.eq_ignore_ascii_case(b".git") || part.eq_ignore_ascii_case(b"git~1")
+}
+
 impl fmt::Display for SafePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&escape(&self.0))

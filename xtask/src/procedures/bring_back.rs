@@ -22,7 +22,7 @@ use crate::base::file_facts;
 use crate::base::finding::Finding;
 use crate::base::monitor::Monitor;
 use crate::base::pattern::Pattern;
-use crate::base::safe_path::SafePath;
+use crate::base::safe_path::{SafePath, is_git_name};
 use crate::project::git;
 use crate::sqlite::{check, facts, load};
 
@@ -169,22 +169,27 @@ fn size(entry: &Entry) -> u64 {
     }
 }
 
-/// `files/` never holds anything of git; an archive in which it does wants to run code.
+/// `files/` never holds anything of git; an archive in which it does wants to run code. And databases are
+/// files: a link in the place of one could be made below a link among the files, which leads outside.
 ///
 /// # Errors
 /// Names the first such path.
 pub fn refuse_git_files(archive: &Archive) -> Result<()> {
     for entry in &archive.index().entries {
-        let (Part::File(path) | Part::Image(path) | Part::Raw(path)) = layout::part(&entry.meta.path, false)
-        else {
+        let part = layout::part(&entry.meta.path, false);
+        if matches!(part, Part::Image(_) | Part::Dump(_) | Part::Raw(_))
+            && matches!(entry.kind, crate::archive::header::Kind::Link { .. })
+        {
+            let path = &entry.meta.path;
+            let message = format!("the archive {} holds {path} as a link", archive.path().display());
+            return Err(Failure::new(Kind::Refused, message)
+                .hint("no backup of this tool does; don't use it")
+                .into());
+        }
+        let (Part::File(path) | Part::Image(path) | Part::Raw(path)) = part else {
             continue;
         };
-        let of_git = |part: &[u8]| {
-            let plain = part.to_ascii_lowercase();
-            // What Windows and macOS take for the same name.
-            matches!(plain.as_slice(), b".git" | b"git~1")
-        };
-        if path.parts().any(of_git) || path.parts().next() == Some(STAGING.as_bytes()) {
+        if path.parts().any(is_git_name) || path.parts().next() == Some(STAGING.as_bytes()) {
             let message = format!("the archive {} holds {path} among the files", archive.path().display());
             return Err(Failure::new(Kind::Refused, message)
                 .hint("no backup of this tool does; don't use it")

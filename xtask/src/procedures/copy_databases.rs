@@ -99,6 +99,7 @@ pub fn copy(root: &Path, paths: &[SafePath], scratch: &Path, monitor: &dyn Monit
                 findings.extend(raw.closed.iter().map(|side| {
                     forbidden(side, &Error::new(std::io::Error::from(std::io::ErrorKind::PermissionDenied)))
                 }));
+                findings.extend(raw.strange.iter().map(no_file));
                 sources.push((path, Source::Raw(raw.copies)));
             }
             Err(error)
@@ -205,16 +206,24 @@ struct Raw {
     copies: Vec<(SafePath, PathBuf)>,
     /// Side files that may not be read.
     closed: Vec<SafePath>,
+    /// What has the name of a side file and is no file.
+    strange: Vec<SafePath>,
 }
 
 /// The bytes of a database and what lies beside it.
 fn copy_raw(root: &Path, path: &SafePath, scratch: &Path, number: usize) -> Result<Raw> {
-    let (mut copies, mut closed) = (Vec::new(), Vec::new());
+    let (mut copies, mut closed, mut strange) = (Vec::new(), Vec::new(), Vec::new());
     for (i, side) in SIDES.iter().enumerate() {
         let path = SafePath::new([path.bytes(), side].concat())?;
         let copy = scratch.join(format!("raw-{number}-{i}"));
-        let mut source = match fs::File::open(path.below(root)?) {
-            Ok(source) => source,
+        // A link or a pipe is no file of SQLite's: neither followed nor waited for.
+        let mut source = match open_regular(&path.below(root)?) {
+            Ok(Some(source)) => source,
+            Ok(None) if i > 0 => {
+                strange.push(path);
+                continue;
+            }
+            Ok(None) => return Err(Error::new(std::io::Error::from(std::io::ErrorKind::NotFound))),
             Err(error) if i > 0 && error.kind() == std::io::ErrorKind::NotFound => continue,
             // Without the main file there is nothing to save; without a side file there is less.
             Err(error) if i == 0 && error.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -230,5 +239,20 @@ fn copy_raw(root: &Path, path: &SafePath, scratch: &Path, number: usize) -> Resu
         std::io::copy(&mut source, &mut target).with_context(|| format!("can't copy {path}"))?;
         copies.push((path, copy));
     }
-    Ok(Raw { copies, closed })
+    Ok(Raw { copies, closed, strange })
+}
+
+/// Opens a regular file; `None` when it is something else.
+fn open_regular(path: &Path) -> std::io::Result<Option<fs::File>> {
+    if !fs::symlink_metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    let file = file_facts::open_itself(path)?;
+    let is_file = file.metadata()?.is_file();
+    Ok(is_file.then_some(file))
+}
+
+fn no_file(path: &SafePath) -> Finding {
+    let text = "it has the name of a side file of a database, but is a link, a pipe or the like: not saved";
+    Finding::problem("side-file", text).at(path).hint("give it another name")
 }

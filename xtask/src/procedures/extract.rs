@@ -4,6 +4,7 @@
 //! nothing is written through a link), links are made after all files and never followed, modes of folders
 //! are set last, from the inside out.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -60,7 +61,11 @@ impl Extracted {
     /// # Errors
     /// When the system refuses.
     pub fn make_links(&mut self) -> Result<()> {
+        let all: HashSet<&Path> = self.links.iter().map(|(path, ..)| path.as_path()).collect();
         for (path, meta, target) in &self.links {
+            // Below a link it would land where that one leads.
+            let below_link = path.ancestors().skip(1).any(|folder| all.contains(folder));
+            anyhow::ensure!(!below_link, "the archive wants {} below a link", path.display());
             make_parent(path)?;
             links::create(target, path).with_context(|| format!("can't make the link {}", path.display()))?;
             let owned = file_facts::set_owner(path, meta.uid, meta.gid)

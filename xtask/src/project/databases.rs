@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use crate::base::failure::{Failure, Kind};
 use crate::base::links;
-use crate::base::safe_path::SafePath;
+use crate::base::safe_path::{SafePath, is_git_name};
 
 /// First 16 bytes of every database (sqlite.org/fileformat, section 1.3.1).
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
@@ -80,6 +80,9 @@ pub fn sidecars(databases: &[SafePath]) -> BTreeSet<SafePath> {
 /// Why it is not.
 pub fn check_configured(root: &Path, database: &SafePath) -> Result<()> {
     let wrong = |why: String| Err(Failure::new(Kind::Failed, why).into());
+    if database.parts().any(is_git_name) {
+        return wrong("it is among the files of git, or has a name that is taken for them".to_owned());
+    }
     let mut above = database.parent();
     while let Some(folder) = above {
         if links::read(&folder.below(root)?).is_ok() {

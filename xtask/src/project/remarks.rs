@@ -30,6 +30,13 @@ pub fn bad_name(path: &Path, error: &anyhow::Error) -> Finding {
     Finding::problem("bad-name", text).hint("rename it")
 }
 
+/// A name that other systems take for `.git`.
+pub fn like_git(path: &SafePath) -> Finding {
+    let text =
+        format!("{path} is not saved: Windows and macOS take its name for .git, and git refuses it too");
+    Finding::problem("bad-name", text).at(path).hint("rename it")
+}
+
 /// A folder with a `.git` of its own.
 pub fn nested_git(folder: &SafePath) -> Finding {
     let text = format!("{folder} is a git repository of its own: its files are saved, its history is not");

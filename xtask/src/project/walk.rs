@@ -16,7 +16,7 @@ use super::scan::{Class, ClassOf, Entry, EntryKind, TrackedBelow};
 use super::{caches, databases, remarks};
 use crate::base::failure::{Failure, Kind};
 use crate::base::finding::Finding;
-use crate::base::safe_path::SafePath;
+use crate::base::safe_path::{SafePath, is_git_name};
 use crate::base::{file_facts, interrupt, links, os_name};
 
 /// Where restores are staged.
@@ -160,6 +160,11 @@ impl Walk<'_> {
             };
             if path.name() == b".git" {
                 self.nested_git(place, &path);
+                continue;
+            }
+            if is_git_name(path.name()) {
+                // Restored on another system it would be a repository that runs code: no archive may hold it.
+                self.found.findings.push(remarks::like_git(&path));
                 continue;
             }
             if place.path.is_none() && path.bytes() == STAGING {
