@@ -690,3 +690,22 @@ fn a_restore_of_a_damaged_archive_leaves_the_target_as_it_was() {
         assert!(output.stderr.contains("cargo xtask list") && !target.exists(), "{output:?}");
     }
 }
+
+#[test]
+fn numbers_beyond_all_bounds_in_a_manifest_stop_nothing() {
+    let pair = Pair::new();
+    let mut forge = Forge::open(&pair.archive);
+    forge.manifest(|manifest| {
+        let tables = manifest["databases"][0]["facts"]["tables"].as_array_mut().unwrap();
+        tables[0]["rows"] = json!(u64::MAX);
+        let mut twin = tables[0].clone();
+        twin["name"] = json!("u");
+        tables.push(twin);
+    });
+    forge::plant(&pair.archive, &forge.bytes());
+    pair.run(&["list"]).ok();
+    pair.run(&["show", &pair.newer]).ok();
+    let target = pair.sandbox.path("target");
+    pair.run(&["restore", &pair.newer, "--to", target.to_str().unwrap()]).code(1).says("rows");
+    pair.verify().code(3);
+}

@@ -239,7 +239,11 @@ pub fn summarize(manifest: &Manifest, path: RawPath, size: u64, digest: Digest) 
         branch: git.and_then(|git| git.branch.clone()),
         dirty: git.is_some_and(|git| git.dirty),
         databases: manifest.databases.len() as u64,
-        rows: manifest.databases.iter().filter_map(|d| d.facts.as_ref()).map(|facts| facts.rows()).sum(),
+        rows: manifest
+            .databases
+            .iter()
+            .filter_map(|d| d.facts.as_ref())
+            .fold(0, |sum, facts| sum.saturating_add(facts.rows())),
         files: manifest.files.files,
         file_bytes: manifest.files.bytes,
         archive_bytes: size,
