@@ -572,9 +572,9 @@ fn attributes_of_git_change_no_file() {
     let sandbox = Sandbox::new();
     let project = sandbox.project();
     small(&project, &[]);
-    let attributes = "private/* export-ignore\nversion.txt export-subst ident\n*.bat text eol=crlf\n";
+    let attributes = "internal/* export-ignore\nversion.txt export-subst ident\n*.bat text eol=crlf\n";
     write(&project, ".gitattributes", attributes);
-    write(&project, "private/notes.md", "left out of releases\n");
+    write(&project, "internal/notes.md", "left out of releases\n");
     write(&project, "version.txt", "$Format:%H$ $Id$\n");
     write(&project, "run.bat", "one\r\ntwo\r\n");
     git(&project, &["add", "-A"]);
@@ -585,13 +585,13 @@ fn attributes_of_git_change_no_file() {
     git(&project, &["checkout", "-q", "--", "version.txt", "run.bat"]);
     let version = fs::read_to_string(project.join("version.txt")).unwrap();
     assert!(version.starts_with("$Format:%H$ $Id: "), "{version}");
-    write(&project, "private/notes.md", "and changed\n");
+    write(&project, "internal/notes.md", "and changed\n");
     let before = lose(&sandbox, &[], 0);
     let (target, _) = recover(&sandbox, "recovered", &[]);
     before.is_back(&target, &[]);
     assert_eq!(fs::read_to_string(target.join("version.txt")).unwrap(), version);
     assert_eq!(fs::read(target.join("run.bat")).unwrap(), b"one\r\ntwo\r\n");
-    assert_eq!(git(&target, &["status", "--porcelain"]), " M private/notes.md");
+    assert_eq!(git(&target, &["status", "--porcelain"]), " M internal/notes.md");
 }
 
 /// Of Git LFS and of a partial clone the files come back; what only a server has is a problem that is named.
