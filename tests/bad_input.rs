@@ -855,8 +855,8 @@ fn ctrl_c_leaves_nothing_but_the_store() {
     for n in 0..2000 {
         write(&sandbox.project(), &format!("many/{}/{n}.txt", n % 50), &format!("{n}\n").repeat(200));
     }
-    let script =
-        "\"$XTASK\" backup & pid=$!; sleep 0.1; kill -INT $pid; code=0; wait $pid || code=$?; exit $code";
+    let script = "\"$XTASK\" backup & pid=$!; until ls \"$XDG_DATA_HOME\"/xtask-backup/*/.tmp-* > ls.txt 2>&1; do sleep 0.01; done; \
+         kill -INT $pid; code=0; wait $pid || code=$?; exit $code";
     // A shell lets a background process ignore Ctrl-C; TERM is taken the same way.
     let output = sandbox.shell_under(&[], &script.replace("-INT", "-TERM")).code(130);
     assert!(output.stderr.contains("error: "), "{output:?}");

@@ -136,7 +136,7 @@ fn is_hot(database: &Path) -> bool {
     let journal = PathBuf::from(journal);
     let look = || -> std::io::Result<(file_facts::Identity, bool)> {
         let mut first = [0];
-        let mut file = fs::File::open(&journal)?;
+        let mut file = file_facts::open_itself(&journal)?;
         let filled = std::io::Read::read(&mut file, &mut first)? == 1 && first != [0];
         Ok((file_facts::identity(&file.metadata()?), filled))
     };
