@@ -242,6 +242,9 @@ impl Index {
     pub fn check(&self) -> Result<()> {
         for member in &self.members {
             ensure!(member.length <= LENGTH_MAX, "a member of {} bytes", member.length);
+            // Deflate adds little to what it can't make smaller; so this bounds what is read at once.
+            let fits = (1..=member.length + member.length / 8 + 256).contains(&member.size);
+            ensure!(fits, "a member of {} bytes for {} of content", member.size, member.length);
         }
         let mut folders = std::collections::HashSet::new();
         let mut seen = std::collections::HashSet::with_capacity(self.entries.len());
@@ -454,7 +457,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_together_is_refused() {
-        let wrongs: [fn(&mut Index); 9] = [
+        let wrongs: [fn(&mut Index); 11] = [
+            |i| i.members[0].size = 1 << 40,
+            |i| i.members[0].size = 0,
             |i| i.entries[3].chunks[1].start = 9,
             |i| i.entries[3].chunks[1].member = 0,
             |i| i.entries[3].chunks[0].size = 11,
