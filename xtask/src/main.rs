@@ -22,6 +22,8 @@ fn main() -> ExitCode {
     let done = base::interrupt::install()
         .and_then(|()| flags::parse(argv))
         .and_then(|invocation| commands::run(&ui, invocation));
+    // What fails because the user stopped it is no failure of its own.
+    let done = done.or_else(|error| base::interrupt::check().and(Err(error)));
     match done.and_then(|outcome| ui.finish().map(|()| outcome)) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::WrongUse) => ExitCode::from(base::failure::Kind::Usage.exit_code()),

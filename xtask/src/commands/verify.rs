@@ -9,6 +9,7 @@ use crate::base::clock::Instant;
 use crate::base::digest::Digest;
 use crate::base::failure::{Kind, ResultExt, hints_of, is_disk_full, kind_of};
 use crate::base::finding::Finding;
+use crate::base::interrupt;
 use crate::flags::{Targets, Verify};
 use crate::procedures::place::Place;
 use crate::procedures::prove::{self, Level};
@@ -147,6 +148,11 @@ fn one(ui: &Ui, store: &Store, entry: &StoreEntry, level: Level) -> Result<(Line
                     vec![format!("{} holds another backup, {}", entry.archive.display(), manifest.id)]
                 }
                 Ok(manifest) => take::damage_of(&manifest),
+                // Whatever failed, the user asked to stop.
+                Err(error) if interrupt::check().is_err() => {
+                    interrupt::check()?;
+                    return Err(error);
+                }
                 // These say nothing about the backup.
                 Err(error) if kind_of(&error) != Kind::Failed && kind_of(&error) != Kind::Refused => {
                     return Err(error);

@@ -160,6 +160,12 @@ fn lock(target: &Path, folder: &Path) -> Result<File> {
     let alive = open()
         .with_context(|| format!("can't write in {}", target.display()))
         .hint("name a folder that you may write in")?;
+    // A program that a killed restore was just starting still holds its lock for a moment.
+    let mut tries = 0;
+    while matches!(alive.try_lock(), Err(TryLockError::WouldBlock)) && tries < 40 {
+        std::thread::sleep(std::time::Duration::from_millis(25));
+        tries += 1;
+    }
     match alive.try_lock() {
         Ok(()) => Ok(alive),
         Err(TryLockError::WouldBlock) => {

@@ -172,6 +172,11 @@ fn ended(mut command: Command, input: Input<'_>, out: Option<File>) -> Result<An
             }
         }
         let status = child.wait().with_context(|| format!("lost {name}"))?;
+        if status.code().is_none() {
+            // Ended by a signal: the one that ended it may be on its way to us, too.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        interrupt::check()?;
         let out = out.join().map_err(|_| anyhow!("the reader of {name} stopped"))?;
         let err = err.join().map_err(|_| anyhow!("the reader of {name} stopped"))?;
         Ok(Answer { ok: status.success(), out: out.with_context(|| format!("reading from {name}"))?, err })
