@@ -442,7 +442,8 @@ fn a_transaction_of_another_process_across_two_databases_is_never_torn() {
         let (mut first, mut last) = (None, 0);
         let until = std::time::Instant::now() + Duration::from_millis(1500);
         let mut rounds = 0;
-        while std::time::Instant::now() < until {
+        // At least so many rounds, however busy the machine is.
+        while std::time::Instant::now() < until || rounds < 6 {
             let outcome = pinned(&both);
             assert!(outcome.findings.is_empty(), "{:?}", outcome.findings);
             assert!(outcome.unreadable.is_empty(), "{:?}", outcome.unreadable);
@@ -460,6 +461,6 @@ fn a_transaction_of_another_process_across_two_databases_is_never_torn() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(last > first.unwrap() + 5 && rounds > 5, "{mode}: {rounds} rounds, {first:?} to {last}");
+        assert!(last > first.unwrap() + 5, "{mode}: {rounds} rounds, {first:?} to {last}");
     }
 }
