@@ -176,6 +176,7 @@ fn one(ui: &Ui, store: &Store, entry: &StoreEntry, level: Level) -> Result<(Line
     let ok = damage.is_empty();
     let check = Verification { at: Instant::now(), level: level as u8, ok, by: "verify".to_owned() };
     if let Err(error) = store.update_state(entry, |state| state.record(check, damage.clone())) {
+        interrupt::check()?;
         findings.push(Finding::advice("state", format!("the store does not remember this: {error:#}")));
     }
     Ok((Line { id: entry.id.to_string(), level, ok, damage }, findings))
