@@ -304,7 +304,12 @@ fn a_backup_that_is_asked_to_stop_leaves_nothing() {
 fn asked_to_stop(sandbox: &Sandbox, first: &[&str], whole: Duration, look: &mut dyn FnMut(i32, &str)) {
     let count = if is_full() { 60 } else { 8 };
     let mut stopped = 0;
-    for (number, moment) in moments(whole, count).enumerate() {
+    let enough = i32::try_from(count / 3).unwrap();
+    // How many come in time depends on the machine, so there are further rounds until enough have.
+    for (number, moment) in (0..8).flat_map(|_| moments(whole, count)).enumerate() {
+        if number >= count as usize && stopped >= enough {
+            break;
+        }
         let moment = moment + Duration::from_millis(15);
         let signal = if number % 2 == 0 { Signal::INT } else { Signal::TERM };
         let child = spawn(sandbox, first);
@@ -324,9 +329,7 @@ fn asked_to_stop(sandbox: &Sandbox, first: &[&str], whole: Duration, look: &mut 
         stopped += i32::from(code == Some(130));
         look(code.unwrap_or(130), &when);
     }
-    // How many come in time depends on the machine; in the long form enough do.
-    let enough = i32::try_from(count / 10).unwrap();
-    assert!(count < 20 || stopped >= enough, "only {stopped} of {count} were stopped");
+    assert!(stopped >= enough, "only {stopped} were stopped");
 }
 
 #[test]
