@@ -1,9 +1,16 @@
 //! argv to one typed command, read completely before anything happens: a mistyped `--dry-run` must never
-//! turn into a real restore. What may be typed stands in [`table`]; whatever is left over is refused.
+//! turn into a real restore. What may be typed stands in [`table`], and what each verb makes of it in the
+//! verb's own file; whatever is left over is refused.
 
+mod backup;
 mod help;
 mod label;
+mod list;
+mod named;
+mod restore;
+mod show;
 mod table;
+mod verify;
 mod words;
 
 use std::ffi::OsString;
@@ -11,14 +18,14 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+pub use self::backup::{Backup, BackupKind};
 pub use self::label::Label;
+pub use self::restore::{Restore, Target};
 use self::table::{GLOBAL, PROGRAM, VERBS, Verb};
-use self::words::{Words, nearest};
-use crate::base::clock::{self, Instant};
+pub use self::verify::{Targets, Verify};
+use self::words::nearest;
 use crate::base::escape::escape;
 use crate::base::failure::{Failure, Kind};
-use crate::base::os_name;
-use crate::base::safe_path::SafePath;
 
 /// When to use colors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,79 +80,6 @@ pub enum Command {
     Verify(Verify),
     /// `restore`.
     Restore(Restore),
-}
-
-/// `backup`.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Backup {
-    /// `--label L`.
-    pub label: Option<Label>,
-    /// `--pin`.
-    pub pin: bool,
-    /// `--kind K`.
-    pub kind: BackupKind,
-    /// `--no-sql`: no dumps.
-    pub no_sql: bool,
-    /// `--adopt`: take over a store that belongs to another working copy.
-    pub adopt: bool,
-}
-
-/// The kinds of backup that can be asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BackupKind {
-    /// By hand.
-    #[default]
-    Manual,
-    /// By cron and the like.
-    Scheduled,
-    /// Before a migration.
-    Guard,
-}
-
-/// `verify`.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Verify {
-    /// Which ones.
-    pub targets: Targets,
-    /// `--full-test`.
-    pub full_test: bool,
-}
-
-/// Which backups to verify.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Targets {
-    /// Every one in the store.
-    All,
-    /// These, as typed; never empty (`latest` when none was named).
-    Named(Vec<String>),
-}
-
-/// `restore`.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Restore {
-    /// An id, a prefix, a label, `latest` or a time, as typed; words joined by one space.
-    pub backup: String,
-    /// Where to.
-    pub target: Target,
-    /// `--only PATH`…; empty means everything.
-    pub only: Vec<SafePath>,
-    /// `--sql-only`.
-    pub sql_only: bool,
-    /// `--dry-run`.
-    pub dry_run: bool,
-    /// `--with-code`: hooks and settings that can run programs too.
-    pub with_code: bool,
-    /// `--force`: answers yes, and nothing else.
-    pub force: bool,
-}
-
-/// Where a restore goes.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Target {
-    /// `--to DIR`.
-    Folder(PathBuf),
-    /// `--verify-only`: the backup is verified, nothing is written.
-    Nowhere,
 }
 
 /// `--json`, `--quiet` and `--color` alone, from arguments that may be wrong otherwise: so that a misuse is
@@ -228,7 +162,12 @@ fn read(argv: Vec<OsString>, found: &mut Option<&'static Verb>) -> Result<Invoca
     }
     arguments.take(verb.options, &mut words).map_err(anyhow::Error::msg)?;
     arguments.finish(Some(verb), &mut words).map_err(anyhow::Error::msg)?;
-    done(command(verb, words)?)
+    if verb.words.is_empty()
+        && let Some(more) = words.texts()?.first()
+    {
+        bail!("{} takes no further words; {} is left over", verb.name, escape(more.as_bytes()));
+    }
+    done((verb.read)(&mut words)?)
 }
 
 fn version() -> String {
@@ -254,137 +193,6 @@ fn color(value: Option<OsString>) -> Result<Color> {
         Some("never") => Ok(Color::Never),
         _ => bail!("--color is auto, always or never, not {}", escape(value.as_encoded_bytes())),
     }
-}
-
-fn command(verb: &'static Verb, mut words: Words) -> Result<Command> {
-    let free = std::mem::take(&mut words.free);
-    let free = free.iter().map(text).collect::<Result<Vec<String>>>()?;
-    if verb.words.is_empty()
-        && let Some(more) = free.first()
-    {
-        bail!("{} takes no further words; {} is left over", verb.name, escape(more.as_bytes()));
-    }
-    match verb.name {
-        "backup" => Ok(Command::Backup(backup(&mut words)?)),
-        "list" => Ok(Command::List),
-        "show" => match one(&free)? {
-            Some(backup) => Ok(Command::Show(backup)),
-            None => bail!("which backup? `{PROGRAM} show latest` shows the newest"),
-        },
-        "verify" => {
-            Ok(Command::Verify(Verify { targets: targets(&free)?, full_test: words.switch("--full-test") }))
-        }
-        "restore" => restore(&free, &mut words),
-        other => bail!("the verb {other} is listed and not read"),
-    }
-}
-
-fn backup(words: &mut Words) -> Result<Backup> {
-    let label = match words.value("--label") {
-        Some(label) => Some(text(&label)?.parse::<Label>().map_err(anyhow::Error::msg)?),
-        None => None,
-    };
-    let kind = match words.value("--kind") {
-        None => BackupKind::Manual,
-        Some(kind) => match kind.to_str() {
-            Some("manual") => BackupKind::Manual,
-            Some("scheduled") => BackupKind::Scheduled,
-            Some("guard") => BackupKind::Guard,
-            _ => bail!("--kind is manual, scheduled or guard, not {}", escape(kind.as_encoded_bytes())),
-        },
-    };
-    let (pin, no_sql, adopt) = (words.switch("--pin"), words.switch("--no-sql"), words.switch("--adopt"));
-    Ok(Backup { label, pin, kind, no_sql, adopt })
-}
-
-fn targets(free: &[String]) -> Result<Targets> {
-    let named = named(free);
-    match named.iter().any(|name| name == "all") {
-        true if named.len() > 1 => bail!("all means every backup; name either all or some"),
-        true => Ok(Targets::All),
-        false if named.is_empty() => Ok(Targets::Named(vec!["latest".to_owned()])),
-        false => Ok(Targets::Named(named)),
-    }
-}
-
-fn restore(free: &[String], words: &mut Words) -> Result<Command> {
-    let only = words.values("--only").iter().map(only).collect::<Result<Vec<SafePath>>>()?;
-    let to = words.value("--to").map(PathBuf::from);
-    let Some(backup) = one(free)? else { return Ok(Command::ListForRestore) };
-    if backup == "list" {
-        return Ok(Command::List);
-    }
-    if backup == "all" {
-        bail!("restore takes one backup; all is none");
-    }
-    let target = match (words.switch("--verify-only"), to) {
-        (true, _) => Target::Nowhere,
-        (false, Some(folder)) => Target::Folder(folder),
-        (false, None) => bail!(
-            "restoring over a living project is not part of this version; name a folder to restore into: \
-             `{PROGRAM} restore {} --to DIR`",
-            escape(backup.as_bytes())
-        ),
-    };
-    Ok(Command::Restore(Restore {
-        backup,
-        target,
-        only,
-        sql_only: words.switch("--sql-only"),
-        dry_run: words.switch("--dry-run"),
-        with_code: words.switch("--with-code"),
-        force: words.switch("--force"),
-    }))
-}
-
-fn only(path: &OsString) -> Result<SafePath> {
-    let shown = escape(path.as_encoded_bytes());
-    let mut bytes = os_name::from_os(path)?;
-    while let Some(rest) = bytes.strip_prefix(b"./") {
-        bytes = rest.to_vec();
-    }
-    while bytes.len() > 1 && bytes.ends_with(b"/") {
-        bytes.pop();
-    }
-    SafePath::new(bytes).map_err(|error| {
-        anyhow::anyhow!("--only {shown} must be a path inside the project, from its root: {error:#}")
-    })
-}
-
-fn text(word: &OsString) -> Result<String> {
-    match word.to_str() {
-        Some(text) => Ok(text.to_owned()),
-        None => bail!("{} is no text", escape(word.as_encoded_bytes())),
-    }
-}
-
-/// One backup or none; several words are one when they are a time together (`2h ago`).
-fn one(free: &[String]) -> Result<Option<String>> {
-    let mut named = named(free);
-    if named.len() > 1 {
-        let shown: Vec<String> = named.iter().map(|name| escape(name.as_bytes())).collect();
-        bail!("one backup can be named, not {}: {}", named.len(), shown.join(", "));
-    }
-    if named.first().is_some_and(String::is_empty) {
-        bail!("the name of the backup is empty");
-    }
-    Ok(named.pop())
-}
-
-/// Joins words that are a time together; the others stand for themselves.
-fn named(free: &[String]) -> Vec<String> {
-    let (now, zone) = (Instant::now(), clock::local_zone());
-    let mut names = Vec::new();
-    let mut rest = free;
-    while !rest.is_empty() {
-        let longest = (2..=rest.len().min(3))
-            .rev()
-            .find(|&count| clock::parse_typed(&rest[..count].join(" "), now, &zone).is_some())
-            .unwrap_or(1);
-        names.push(rest[..longest].join(" "));
-        rest = &rest[longest..];
-    }
-    names
 }
 
 #[cfg(test)]

@@ -1,5 +1,11 @@
 //! The command line as data: every verb with its options, words for people, examples and exit codes. The
 //! parser accepts what stands here and the help prints what stands here, so neither can drift from the other.
+//! Each verb stands in a file of its own, with what its options mean.
+
+use anyhow::Result;
+
+use super::words::Words;
+use super::{Command, backup, list, restore, show, verify};
 
 /// One option.
 pub struct Opt {
@@ -13,11 +19,13 @@ pub struct Opt {
     pub about: &'static str,
 }
 
-const fn switch(name: &'static str, about: &'static str) -> Opt {
+/// An option without a value.
+pub const fn switch(name: &'static str, about: &'static str) -> Opt {
     Opt { name, value: None, repeated: false, about }
 }
 
-const fn value(name: &'static str, value: &'static str, about: &'static str) -> Opt {
+/// An option with a value, which may be given once.
+pub const fn value(name: &'static str, value: &'static str, about: &'static str) -> Opt {
     Opt { name, value: Some(value), repeated: false, about }
 }
 
@@ -37,6 +45,8 @@ pub struct Verb {
     pub examples: &'static [(&'static str, &'static str)],
     /// The exit codes that matter here, beside 0.
     pub exits: &'static [(u8, &'static str)],
+    /// Makes the command of its options and free words.
+    pub read: fn(&mut Words) -> Result<Command>,
 }
 
 /// What the program is called in usage lines: how it is run inside a project.
@@ -63,123 +73,17 @@ BACKUP is an id (20251201_120000), the beginning of one, a label, latest (the ne
 a local time: 2025-12-01 14:00, 2025-12-01 (the end of that day), 2h ago. A time means the newest backup at
 or before it.";
 
-const FAILED: (u8, &str) = (1, "failed; nothing was changed");
-const USAGE: (u8, &str) = (2, "wrong use of the command line or the configuration");
-const NOT_FOUND: (u8, &str) = (4, "no such backup");
-const LOCKED: (u8, &str) = (5, "another run holds the lock");
+/// Exit code 1.
+pub const FAILED: (u8, &str) = (1, "failed; nothing was changed");
+/// Exit code 2.
+pub const USAGE: (u8, &str) = (2, "wrong use of the command line or the configuration");
+/// Exit code 4.
+pub const NOT_FOUND: (u8, &str) = (4, "no such backup");
+/// Exit code 5.
+pub const LOCKED: (u8, &str) = (5, "another run holds the lock");
 
 /// All verbs, in the order of the help.
-pub const VERBS: &[Verb] = &[
-    Verb {
-        name: "backup",
-        words: "",
-        brief: "save the project: files, git history, databases",
-        about: "Takes a backup of the project: working files (tracked, untracked and ignored), git history with \
-stashes and uncommitted work, and every SQLite database as of one instant. The archive is checked before it \
-gets its name in the store. Nothing in the project is changed, and others may go on writing.",
-        options: &[
-            value(
-                "--label",
-                "L",
-                "a name of your own: 1 to 64 letters, digits, '.', '_', '-', with a letter in it",
-            ),
-            switch("--pin", "never remove this backup by rotation"),
-            value("--kind", "K", "why it is taken: manual (default), scheduled or guard"),
-            switch("--no-sql", "leave out the SQL dumps; the databases themselves are always in it"),
-            switch("--adopt", "make this working copy the owner of a store that belongs to another one"),
-        ],
-        examples: &[
-            ("backup", "a backup of the project around this folder"),
-            ("backup --label before-upgrade --pin", "one that is easy to find and never rotated"),
-        ],
-        exits: &[
-            FAILED,
-            USAGE,
-            (3, "the backup was taken, but something of the project is not in it"),
-            LOCKED,
-            (6, "refused: the store belongs to another working copy"),
-        ],
-    },
-    Verb {
-        name: "list",
-        words: "",
-        brief: "what is in the store",
-        about: "Lists the backups in the store, newest first, with age, size, kind, commit and when each was \
-last verified. Reads only.",
-        options: &[],
-        examples: &[("list", "the backups of this project"), ("list --json", "the same for scripts")],
-        exits: &[
-            (1, "the store can't be read"),
-            USAGE,
-            (3, "at least one backup can't be read"),
-            (4, "there is no store yet"),
-        ],
-    },
-    Verb {
-        name: "show",
-        words: "BACKUP",
-        brief: "what one backup holds",
-        about: "Shows what one backup holds: its facts, each database with its tables and rows, the state of \
-git, what was left out, and what was found while it was taken. Reads only.",
-        options: &[],
-        examples: &[("show latest", "the newest one"), ("show before-upgrade", "the one with that label")],
-        exits: &[(1, "its archive can't be read"), USAGE, NOT_FOUND],
-    },
-    Verb {
-        name: "verify",
-        words: "[BACKUP…|latest|all]",
-        brief: "prove that backups can be restored",
-        about: "Proves that backups are good: the archive can be read, every checksum holds, and every database \
-passes SQLite's own checks and has the rows that the manifest counted. --full-test really restores into a \
-scratch folder and compares. Without a backup named it takes latest. The project is not touched.",
-        options: &[switch("--full-test", "also restore all of it into a scratch folder and compare")],
-        examples: &[
-            ("verify", "the newest backup"),
-            ("verify all --full-test", "every backup, with a real restore of each"),
-        ],
-        exits: &[
-            (1, "it can't be told whether the backup is good"),
-            USAGE,
-            (3, "at least one backup is damaged, or one of several could not be checked"),
-            NOT_FOUND,
-        ],
-    },
-    Verb {
-        name: "restore",
-        words: "BACKUP|latest|TIME",
-        brief: "put a backup into another folder",
-        about: "Restores a backup into a folder: files with their modes and links, git history with stashes and \
-index, and the databases. The archive is verified first, and what was restored is compared with the manifest \
-afterwards. Without a backup named it prints the list and ends with exit code 2.",
-        options: &[
-            value("--to", "DIR", "the folder to restore into; new or empty"),
-            Opt {
-                name: "--only",
-                value: Some("PATH"),
-                repeated: true,
-                about: "only this file or folder, from the top of the project; *, ? and **/ match names and folders \
-(quote them); may be given more than once",
-            },
-            switch("--sql-only", "build the databases from the SQL dumps instead of the saved pages"),
-            switch("--verify-only", "verify the backup and restore nothing"),
-            switch("--dry-run", "print what would be restored and change nothing"),
-            switch("--with-code", "also put back git hooks and settings that can run programs"),
-            switch("--force", "answer yes to the question whether to go on, and nothing else"),
-        ],
-        examples: &[
-            ("restore latest --to /tmp/recovered", "all of the newest backup"),
-            ("restore 2h ago --only memory/index.db --to /tmp/old", "one database as it was then"),
-        ],
-        exits: &[
-            FAILED,
-            USAGE,
-            (3, "restored, but something could not come back; with --verify-only: the backup is damaged"),
-            NOT_FOUND,
-            (5, "another restore into that folder is running"),
-            (6, "refused: it would overwrite something, and nobody was there to confirm"),
-        ],
-    },
-];
+pub static VERBS: &[Verb] = &[backup::VERB, list::VERB, show::VERB, verify::VERB, restore::VERB];
 
 /// The verb of that name.
 pub fn verb(name: &str) -> Option<&'static Verb> {

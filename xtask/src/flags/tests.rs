@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::failure::{hints_of, kind_of};
+use crate::base::safe_path::SafePath;
 
 fn parsed(line: &str) -> Result<Invocation> {
     // `·` stands for a space inside a word here.

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
+use anyhow::{Result, bail};
+
 use super::table::{self, GLOBAL, Opt, Verb};
 use crate::base::escape::escape;
 use crate::base::os_name;
@@ -27,9 +29,28 @@ impl Words {
         self.taken.remove(name).and_then(|mut values| values.pop())
     }
 
+    /// The free words as text.
+    ///
+    /// # Errors
+    /// When one of them is none.
+    pub fn texts(&self) -> Result<Vec<String>> {
+        self.free.iter().map(text).collect()
+    }
+
     /// The values of an option that may be repeated.
     pub fn values(&mut self, name: &str) -> Vec<OsString> {
         self.taken.remove(name).unwrap_or_default()
+    }
+}
+
+/// A word as text.
+///
+/// # Errors
+/// When it is none.
+pub fn text(word: &OsString) -> Result<String> {
+    match word.to_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => bail!("{} is no text", escape(word.as_encoded_bytes())),
     }
 }
 
@@ -43,7 +64,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// The message for the user.
-pub fn prepare(argv: Vec<OsString>) -> Result<Prepared, String> {
+pub fn prepare(argv: Vec<OsString>) -> std::result::Result<Prepared, String> {
     let mut words = argv.into_iter();
     let mut out = Vec::new();
     let mut literal = Vec::new();
@@ -87,7 +108,7 @@ impl Prepared {
     ///
     /// # Errors
     /// When one that may be given once is there twice.
-    pub fn take(&mut self, options: &[Opt], into: &mut Words) -> Result<(), String> {
+    pub fn take(&mut self, options: &[Opt], into: &mut Words) -> std::result::Result<(), String> {
         for option in options.iter().filter(|option| option.value.is_some()) {
             let values = self
                 .arguments
@@ -117,7 +138,7 @@ impl Prepared {
     ///
     /// # Errors
     /// When one of them looks like an option: this one is not known to `verb`.
-    pub fn finish(self, verb: Option<&Verb>, into: &mut Words) -> Result<(), String> {
+    pub fn finish(self, verb: Option<&Verb>, into: &mut Words) -> std::result::Result<(), String> {
         let rest = self.arguments.finish();
         if let Some(wrong) = rest.iter().find(|word| word.as_encoded_bytes().starts_with(b"-")) {
             return Err(unknown(wrong, verb));
