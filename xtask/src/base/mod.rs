@@ -20,4 +20,5 @@ pub mod parallel;
 pub mod pattern;
 pub mod raw_path;
 pub mod safe_path;
+pub mod tree;
 pub mod write_lock;

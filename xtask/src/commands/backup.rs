@@ -1,5 +1,7 @@
 //! `backup`: protects the project as it is now.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -43,6 +45,7 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
         label: options.label.map(|label| label.as_str().to_owned()),
         pin: options.pin,
         dumps: !options.no_sql && project.config.sql_dump,
+        also: BTreeSet::new(),
     };
     let mut line = Run::begin("backup");
     let progress = ui.progress();

@@ -12,4 +12,5 @@ pub mod extract;
 pub mod place;
 pub mod prove;
 pub mod staging;
+pub mod survey;
 pub mod take;

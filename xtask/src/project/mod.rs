@@ -6,6 +6,7 @@ pub mod config;
 mod databases;
 pub mod git;
 mod left_out;
+pub mod plan;
 mod remarks;
 pub mod root;
 pub mod scan;

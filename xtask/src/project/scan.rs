@@ -15,6 +15,7 @@ use super::{databases, remarks, walk};
 use crate::base::facts::LeftOut;
 use crate::base::file_facts::{self, Attributes, Identity};
 use crate::base::finding::Finding;
+use crate::base::links;
 use crate::base::safe_path::SafePath;
 
 /// What git makes of a path.
@@ -79,7 +80,8 @@ pub type ClassOf<'a> = dyn Fn(&[u8], bool) -> Class + 'a;
 /// Whether git tracks something below a folder (raw bytes).
 pub type TrackedBelow<'a> = dyn Fn(&[u8]) -> bool + 'a;
 
-/// Walks the project. `skip` names folders that hold backups, where they are inside the project.
+/// Walks the project. `skip` names folders that hold backups, where they are inside the project; `also` what is
+/// taken whatever the configuration leaves out.
 ///
 /// # Errors
 /// When the root itself can't be read, or the user interrupts. Everything else is a finding.
@@ -88,6 +90,7 @@ pub fn scan(
     class: &ClassOf<'_>,
     tracked_below: &TrackedBelow<'_>,
     skip: &[PathBuf],
+    also: &BTreeSet<SafePath>,
 ) -> Result<Scan> {
     let mut walked = walk::walk(project, class, tracked_below, skip)?;
     let mut scan = Scan { findings: walked.findings, ..Scan::default() };
@@ -107,12 +110,48 @@ pub fn scan(
     let all: Vec<SafePath> = walked.databases.iter().chain(&walked.other_databases).cloned().collect();
     scan.sidecars = databases::sidecars(&all);
     scan.entries = walked.entries;
-    add_folders_above(project, class, &walked.databases, &mut scan.entries);
+    add_wanted(project, class, also, &scan.sidecars, &walked.databases, &mut scan.entries);
+    let above: Vec<SafePath> = walked.databases.iter().chain(also).cloned().collect();
+    add_folders_above(project, class, &above, &mut scan.entries);
     scan.entries.sort_by(|a, b| a.path.cmp(&b.path));
     drop_empty(&mut scan.entries, &walked.conditional, &walked.databases);
     scan.databases = walked.databases;
     scan.left_out = walked.ledger.finish();
+    scan.left_out.retain(|left| !also.contains(&left.path));
     Ok(scan)
+}
+
+/// What is wanted and was left out.
+fn add_wanted(
+    project: &Project,
+    class: &ClassOf<'_>,
+    also: &BTreeSet<SafePath>,
+    sidecars: &BTreeSet<SafePath>,
+    databases: &[SafePath],
+    entries: &mut Vec<Entry>,
+) {
+    let known: BTreeSet<SafePath> = entries.iter().map(|entry| entry.path.clone()).collect();
+    let left = |path: &&SafePath| {
+        !known.contains(path) && !sidecars.contains(path) && databases.binary_search(path).is_err()
+    };
+    for path in also.iter().filter(left) {
+        let found = path.below(&project.root).and_then(|disk| {
+            let meta = std::fs::symlink_metadata(&disk)?;
+            let kind = if meta.is_symlink() {
+                EntryKind::Link { target: links::read(&disk)? }
+            } else if meta.is_dir() {
+                EntryKind::Folder
+            } else {
+                EntryKind::File
+            };
+            Ok((meta, kind))
+        });
+        // What is not there, or can't be looked at, is missed by whoever wanted it.
+        let Ok((meta, kind)) = found else { continue };
+        let class = class(path.bytes(), kind == EntryKind::Folder);
+        let (attributes, identity) = (file_facts::attributes(&meta), file_facts::identity(&meta));
+        entries.push(Entry { path: path.clone(), kind, attributes, identity, class });
+    }
 }
 
 /// A database that the configuration names may lie in a folder that was left out: the folders above it are

@@ -63,7 +63,7 @@ impl Sandbox {
             }
             false
         };
-        scan(&self.project, &class, &tracked_below, skip).unwrap()
+        scan(&self.project, &class, &tracked_below, skip, &BTreeSet::new()).unwrap()
     }
 
     fn scan(&self) -> Scan {
@@ -219,8 +219,13 @@ fn the_store_inside_the_project_is_left_out() {
     assert_eq!(paths(&scan), Vec::<String>::new());
     assert_eq!(left_out(&scan), [line("store", "backups", 0, 0)]);
     assert_eq!(codes(&scan), ["store-in-project"]);
-    let whole =
-        super::scan(&sandbox.project, &|_, _| Class::Untracked, &|_| false, &[sandbox.root().to_path_buf()]);
+    let whole = super::scan(
+        &sandbox.project,
+        &|_, _| Class::Untracked,
+        &|_| false,
+        &[sandbox.root().to_path_buf()],
+        &BTreeSet::new(),
+    );
     assert!(whole.is_err(), "a project that is its own store");
 }
 
