@@ -7,9 +7,11 @@ mod help;
 mod label;
 mod list;
 mod named;
+mod redo;
 mod restore;
 mod show;
 mod table;
+mod undo;
 mod verify;
 mod words;
 
@@ -20,8 +22,10 @@ use anyhow::{Result, bail};
 
 pub use self::backup::{Backup, BackupKind};
 pub use self::label::Label;
-pub use self::restore::{Restore, Target};
+pub use self::redo::Redo;
+pub use self::restore::{Here, Restore, Target};
 use self::table::{GLOBAL, PROGRAM, VERBS, Verb};
+pub use self::undo::Undo;
 pub use self::verify::{Targets, Verify};
 use self::words::nearest;
 use crate::base::escape::escape;
@@ -80,6 +84,10 @@ pub enum Command {
     Verify(Verify),
     /// `restore`.
     Restore(Restore),
+    /// `undo`.
+    Undo(Undo),
+    /// `redo`.
+    Redo(Redo),
 }
 
 /// `--json`, `--quiet` and `--color` alone, from arguments that may be wrong otherwise: so that a misuse is

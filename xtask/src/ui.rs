@@ -25,6 +25,17 @@ use crate::base::failure::{Kind, hints_of, kind_of};
 use crate::base::finding::Finding;
 use crate::flags::{Appearance, Color};
 
+/// What the user said to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Go on.
+    Yes,
+    /// Anything else.
+    No,
+    /// There is no terminal, so nobody was asked.
+    Nobody,
+}
+
 /// Speaks to the user.
 pub struct Ui {
     json: bool,
@@ -166,6 +177,24 @@ impl Ui {
             if let Err(error) = self.document(&document) {
                 self.say(Style::Bad, "error: ", &error.to_string());
             }
+        }
+    }
+
+    /// Asks before something is changed. Only a whole `yes` counts, so that no stray key does.
+    pub fn ask(&self, question: &str) -> Answer {
+        if self.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return Answer::Nobody;
+        }
+        // What the question is about comes first.
+        if let Results::Open(out) = &mut *self.results.borrow_mut() {
+            // An error shows when the output ends.
+            let _ = out.flush();
+        }
+        self.talk.prompt(&format!("{} [yes/no] ", clean(question)));
+        let mut line = String::new();
+        match io::stdin().read_line(&mut line) {
+            Ok(_) if ["yes", "y"].iter().any(|yes| line.trim().eq_ignore_ascii_case(yes)) => Answer::Yes,
+            _ => Answer::No,
         }
     }
 

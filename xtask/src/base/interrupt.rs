@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Result;
 
@@ -43,13 +43,32 @@ pub fn install() -> Result<()> {
     Ok(())
 }
 
+static UNTIL_DONE: AtomicUsize = AtomicUsize::new(0);
+
+/// As long as it lives, [`check`] lets work go on: what is in the middle of changing the project must come to
+/// one of its two ends first.
+#[must_use]
+pub struct UntilDone(());
+
+/// Puts off stopping.
+pub fn until_done() -> UntilDone {
+    UNTIL_DONE.fetch_add(1, Ordering::SeqCst);
+    UntilDone(())
+}
+
+impl Drop for UntilDone {
+    fn drop(&mut self) {
+        UNTIL_DONE.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Fails when the user asked to stop. Cheap: call it once per chunk.
 ///
 /// # Errors
 /// A failure of kind `Interrupted`.
 pub fn check() -> Result<()> {
     match STOPPED.get() {
-        Some(flag) if flag.load(Ordering::Relaxed) => {
+        Some(flag) if flag.load(Ordering::Relaxed) && UNTIL_DONE.load(Ordering::Relaxed) == 0 => {
             Err(Failure::new(Kind::Interrupted, "interrupted").into())
         }
         _ => Ok(()),

@@ -1,18 +1,26 @@
 //! One file per verb: what the user asked for, in the user's words. Verbs never import each other.
 
 mod backup;
+mod carry_out;
 mod list;
 mod log;
+mod redo;
 mod restore;
 mod show;
+mod show_plan;
 mod summaries;
+mod take_back;
+mod undo;
 mod verify;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::base::finding::Finding;
-use crate::flags::{Command, Invocation};
+use crate::flags::{Command, Invocation, Target};
 use crate::procedures::place;
+use crate::procedures::recover::{self, Recovered};
 use crate::ui::Ui;
 
 /// Exit code of a run that did all it could and found problems.
@@ -45,6 +53,9 @@ pub fn run(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
         ui.text(text);
         return Ok(Outcome::Done);
     }
+    if changes_the_project(&invocation.command) {
+        finish_what_was_interrupted(ui, &invocation)?;
+    }
     let place = place::find(invocation.project.as_deref(), invocation.store.as_deref())?;
     match invocation.command {
         Command::Print(_) => Ok(Outcome::Done),
@@ -52,11 +63,54 @@ pub fn run(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
         Command::List => list::run(ui, &place),
         Command::ListForRestore => {
             list::run(ui, &place)?;
-            ui.note("name one of these: cargo xtask restore BACKUP --to DIR");
+            ui.note("name one of these: cargo xtask restore BACKUP");
             Ok(Outcome::WrongUse)
         }
         Command::Show(backup) => show::run(ui, &place, &backup),
         Command::Verify(options) => verify::run(ui, &place, &options),
         Command::Restore(options) => restore::run(ui, &place, &options),
+        Command::Undo(options) => undo::run(ui, &place, options),
+        Command::Redo(options) => redo::run(ui, &place, options),
     }
+}
+
+/// Whether a command changes the project, or saves it: an interrupted restore is dealt with before.
+fn changes_the_project(command: &Command) -> bool {
+    match command {
+        Command::Backup(_) => true,
+        Command::Restore(options) => options.target == Target::Here && !options.dry_run,
+        Command::Undo(options) => !options.list && !options.dry_run,
+        Command::Redo(options) => !options.dry_run,
+        Command::Print(_)
+        | Command::List
+        | Command::ListForRestore
+        | Command::Show(_)
+        | Command::Verify(_) => false,
+    }
+}
+
+/// A restore that was killed is finished or taken back first, and which of the two is said.
+fn finish_what_was_interrupted(ui: &Ui, invocation: &Invocation) -> Result<()> {
+    let here = match &invocation.project {
+        Some(project) => project.clone(),
+        None => PathBuf::from("."),
+    };
+    let Some(root) = recover::find(&here) else { return Ok(()) };
+    let progress = ui.progress();
+    let recovered = recover::recover(&root, &progress);
+    drop(progress);
+    let (recovered, findings) = recovered?;
+    for finding in &findings {
+        ui.finding(finding);
+    }
+    match recovered {
+        Recovered::Nothing => {}
+        Recovered::Finished(backup) => ui.note(format!(
+            "the restore of backup {backup} that was interrupted is finished now (cargo xtask undo takes it back)"
+        )),
+        Recovered::TakenBack(backup) => ui.note(format!(
+            "the restore of backup {backup} that was interrupted is taken back: everything is as it was before"
+        )),
+    }
+    Ok(())
 }

@@ -1,240 +1,32 @@
-//! `restore BACKUP --to DIR`: brings a project, or parts of it, back into an empty folder.
+//! `restore`: puts a backup back, over the project or into an empty folder, or only looks whether it could.
 
-use std::path::Path;
+mod in_place;
+mod into_folder;
+mod verify_only;
 
-use anyhow::{Context, Result};
-use serde::Serialize;
+use anyhow::Result;
 
-use crate::archive::header::Kind as EntryKind;
-use crate::archive::layout::{self, Part};
-use crate::archive::manifest::Manifest;
-use crate::archive::reader::Archive;
 use crate::base::clock::Instant;
-use crate::base::failure::{Failure, Kind, ResultExt, hints_of, is_disk_full, kind_of};
-use crate::base::finding::Finding;
-use crate::base::pattern::Pattern;
 use crate::flags::{Restore, Target};
-use crate::procedures::bring_back::{self, Brought, Wish};
 use crate::procedures::place::Place;
-use crate::procedures::prove::{self, Level};
-use crate::procedures::{staging, take};
-use crate::store::catalog::StoreEntry;
 use crate::store::select;
-use crate::ui::{self, Ui};
+use crate::ui::Ui;
 
 use super::Outcome;
-use super::log::Run;
-
-/// What `--json` prints.
-#[derive(Serialize, Default)]
-struct Document {
-    id: String,
-    target: Option<String>,
-    dry_run: bool,
-    files: u64,
-    bytes: u64,
-    links: u64,
-    databases: Vec<String>,
-    git: bool,
-    not_applied: Vec<String>,
-    findings: Vec<Finding>,
-}
 
 /// Runs it.
 ///
 /// # Errors
-/// When there is no such backup, it is damaged, or the target can't be used; nothing was left behind then.
+/// When there is no such backup, it is damaged, or it can't be put where it should go; nothing has changed then.
 pub fn run(ui: &Ui, place: &Place, options: &Restore) -> Result<Outcome> {
-    let (store, mut findings) = place.open()?;
+    if options.target == Target::Here {
+        return in_place::run(ui, place, options);
+    }
+    let (store, findings) = place.open()?;
     let listing = store.list()?;
     let entry = select::resolve(&listing.entries, &options.backup, Instant::now())?;
-    let Target::Folder(target) = &options.target else { return verify_only(ui, entry, findings) };
-    let (archive, manifest) = prove::open(&entry.archive).hint("choose another backup: cargo xtask list")?;
-    let only = options.only.iter().map(|path| Pattern::from_top(path.bytes())).collect::<Result<Vec<_>>>()?;
-    let wish = Wish { only: &only, from_dumps: options.sql_only, with_code: options.with_code };
-    if options.dry_run {
-        return dry_run(ui, &archive, &manifest, target, &wish, findings);
+    match &options.target {
+        Target::Folder(target) => into_folder::run(ui, &store, entry, target, options, findings),
+        Target::Nowhere | Target::Here => verify_only::run(ui, entry, findings),
     }
-    // So that a message names a place that can be found again.
-    let target = &std::path::absolute(target)
-        .with_context(|| format!("can't tell where {} is: the current folder is gone", target.display()))?;
-    refuse_store(store.root(), target)?;
-    let mut run = Run::begin("restore");
-    run.id = Some(entry.id.to_string());
-    run.target = Some(target.display().to_string());
-    let progress = ui.progress();
-    let brought = bring_back::bring_back(&archive, &manifest, target, &wish, &progress)
-                .with_context(|| format!("backup {} was not restored, and nothing was left behind", entry.id))
-                .or_else(|error| match is_disk_full(&error) {
-                    true => Err(error).hint(format!(
-                        "make room on the disk of {}, or name a folder on another one",
-                        target.display()
-                    )),
-                    false if kind_of(&error) == Kind::Failed && hints_of(&error).is_empty() => Err(error)
-                        .hint("choose another backup (cargo xtask list), or name what you need with --only PATH: it may be undamaged"),
-                    false => Err(error),
-                });
-    drop(progress);
-    let brought = match brought {
-        Ok(brought) => brought,
-        Err(error) => {
-            run.failed(&store, &error);
-            return Err(error);
-        }
-    };
-    findings.extend(brought.findings.iter().cloned());
-    // Restoring from a store that may only be read is as good as any other.
-    let _ = run.done(&store, Outcome::of(&findings));
-    report(ui, &manifest, target, &brought, &findings);
-    ui.document(&Document {
-        id: entry.id.to_string(),
-        target: Some(target.display().to_string()),
-        files: brought.written.files,
-        bytes: brought.written.bytes,
-        links: brought.written.links,
-        databases: brought.databases.iter().map(ToString::to_string).collect(),
-        git: brought.git,
-        not_applied: brought.not_applied.clone(),
-        findings: findings.clone(),
-        dry_run: false,
-    })?;
-    Ok(Outcome::of(&findings))
-}
-
-/// A store holds backups and nothing else: what is restored into it would be taken for part of it.
-fn refuse_store(store: &Path, target: &Path) -> Result<()> {
-    let real = |path: &Path| path.canonicalize().ok();
-    let Some(store) = real(store) else { return Ok(()) };
-    let existing = target.ancestors().find_map(real);
-    if !existing.is_some_and(|folder| folder.starts_with(&store)) {
-        return Ok(());
-    }
-    let message = format!("{} is in the store {}", target.display(), store.display());
-    Err(Failure::new(Kind::Refused, message).hint("name a new or an empty folder elsewhere").into())
-}
-
-fn report(ui: &Ui, manifest: &Manifest, target: &Path, brought: &Brought, findings: &[Finding]) {
-    for finding in findings {
-        ui.finding(finding);
-    }
-    ui.line(format!(
-        "restored backup {} into {}: {} ({}), {}, {}",
-        manifest.id,
-        target.display(),
-        ui::counted(brought.written.files, "file", "files"),
-        ui::size(brought.written.bytes),
-        ui::counted(brought.databases.len() as u64, "database", "databases"),
-        if brought.git { "with its history" } else { "without history" }
-    ));
-    for path in &brought.databases {
-        let facts =
-            manifest.databases.iter().find(|database| database.path == *path).and_then(|d| d.facts.as_ref());
-        if let Some(facts) = facts {
-            ui.line(format!(
-                "  {path}: {}, checked against the manifest",
-                ui::counted(facts.rows(), "row", "rows")
-            ));
-        }
-    }
-    if !brought.not_applied.is_empty() {
-        ui.note(format!(
-            "not applied, because it can run programs: {} (look at it in the archive's backup/git/, or restore --with-code)",
-            brought.not_applied.join(", ")
-        ));
-    }
-}
-
-fn verify_only(ui: &Ui, entry: &StoreEntry, mut findings: Vec<Finding>) -> Result<Outcome> {
-    let scratch = tempfile::Builder::new().prefix("xtask-verify-").tempdir()?;
-    let progress = ui.progress();
-    let proved = prove::prove(&entry.archive, Level::Content, None, scratch.path(), &progress);
-    drop(progress);
-    let damage = match proved {
-        Ok(manifest) => take::damage_of(&manifest),
-        Err(error) if is_disk_full(&error) => {
-            return Err(error)
-                .with_context(|| format!("can't tell whether backup {} is good", entry.id))
-                .hint(format!("make room on the disk of {}", std::env::temp_dir().display()));
-        }
-        // These say nothing about the backup.
-        Err(error) if !matches!(kind_of(&error), Kind::Failed | Kind::Refused) => return Err(error),
-        Err(error) if prove::is_local(&error) || prove::is_newer(&entry.archive) => {
-            return Err(error)
-                .with_context(|| format!("can't tell whether backup {} is good", entry.id))
-                .hint("choose another backup: cargo xtask list");
-        }
-        // It was looked at, and that is what was asked for.
-        Err(error) => vec![format!("{error:#}")],
-    };
-    findings.extend(damage.iter().map(|damage| {
-        Finding::problem("damaged", format!("backup {} is damaged: {damage}", entry.id))
-            .hint("choose another backup: cargo xtask list")
-    }));
-    for finding in &findings {
-        ui.finding(finding);
-    }
-    let verdict = if damage.is_empty() { "good" } else { "DAMAGED" };
-    ui.line(format!("backup {} is {verdict}; nothing was restored", entry.id));
-    ui.document(&Document {
-        id: entry.id.to_string(),
-        dry_run: true,
-        findings: findings.clone(),
-        ..Document::default()
-    })?;
-    Ok(Outcome::of(&findings))
-}
-
-fn dry_run(
-    ui: &Ui,
-    archive: &Archive,
-    manifest: &Manifest,
-    target: &Path,
-    wish: &Wish<'_>,
-    findings: Vec<Finding>,
-) -> Result<Outcome> {
-    staging::look(target)?;
-    let mut document = Document {
-        id: manifest.id.to_string(),
-        target: Some(target.display().to_string()),
-        dry_run: true,
-        git: wish.only.is_empty() && manifest.git.is_some(),
-        findings,
-        ..Document::default()
-    };
-    for entry in &archive.index().entries {
-        let part = layout::part(&entry.meta.path, entry.kind == EntryKind::Folder);
-        if !wish.wants(&part, entry.kind == EntryKind::Folder) {
-            continue;
-        }
-        let path = match part {
-            Part::Image(path) | Part::Dump(path) => {
-                document.databases.push(path.to_string());
-                path
-            }
-            Part::File(path) | Part::Raw(path) => path,
-            Part::Git(_) | Part::Frame => continue,
-        };
-        match &entry.kind {
-            EntryKind::Folder => continue,
-            EntryKind::Link { .. } => document.links += 1,
-            EntryKind::File { size } => {
-                document.files += 1;
-                document.bytes += size;
-            }
-        }
-        ui.line(format!("create {path}"));
-    }
-    for finding in &document.findings {
-        ui.finding(finding);
-    }
-    ui.note(format!(
-        "dry run: {} ({}), {} and {} would be written to {}; nothing was",
-        ui::counted(document.files, "file", "files"),
-        ui::size(document.bytes),
-        ui::counted(document.links, "link", "links"),
-        if document.git { "the history" } else { "no history" },
-        target.display()
-    ));
-    ui.document(&document)?;
-    Ok(Outcome::of(&document.findings))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::table::{FAILED, NOT_FOUND, Opt, PROGRAM, USAGE, Verb, switch, value};
+use super::table::{FAILED, NOT_FOUND, Opt, USAGE, Verb, switch, value};
 use super::words::Words;
 use super::{Command, named};
 use crate::base::escape::escape;
@@ -16,12 +16,15 @@ use crate::base::safe_path::SafePath;
 pub const VERB: Verb = Verb {
     name: "restore",
     words: "BACKUP|latest|TIME",
-    brief: "put a backup into another folder",
-    about: "Restores a backup into a folder: files with their modes and links, git history with stashes and \
-index, and the databases. The archive is verified first, and what was restored is compared with the manifest \
-afterwards. Without a backup named it prints the list and ends with exit code 2.",
+    brief: "put a backup back, over the project or into another folder",
+    about: "Restores a backup over the project: files with their modes and links, and the databases through \
+SQLite, so that programs which have them open see the restored rows. All of it is taken out of the archive and \
+checked first, you are asked, a safety copy is taken, and when anything fails everything is as it was; `undo` \
+takes it back. Files that the backup does not hold stay, and git stays as it is, unless you say otherwise. With \
+--to it goes into an empty folder instead, git included. Without a backup named it prints the list and ends \
+with exit code 2.",
     options: &[
-        value("--to", "DIR", "the folder to restore into; new or empty"),
+        value("--to", "DIR", "restore into this folder instead, new or empty; the project is not touched"),
         Opt {
             name: "--only",
             value: Some("PATH"),
@@ -29,23 +32,28 @@ afterwards. Without a backup named it prints the list and ends with exit code 2.
             about: "only this file or folder, from the top of the project; *, ? and **/ match names and folders \
 (quote them); may be given more than once",
         },
+        switch("--exact", "also remove files, and with --git refs, that the backup does not hold"),
+        switch("--git", "also put back HEAD, index, branches, tags and stash as the backup has them"),
         switch("--sql-only", "build the databases from the SQL dumps instead of the saved pages"),
         switch("--verify-only", "verify the backup and restore nothing"),
         switch("--dry-run", "print what would be restored and change nothing"),
         switch("--with-code", "also put back git hooks and settings that can run programs"),
         switch("--force", "answer yes to the question whether to go on, and nothing else"),
+        switch("--no-backup", "take no safety copy before; it can't be undone then"),
+        switch("--adopt", "make this working copy the owner of a store that belongs to another one"),
+        switch("--other-project", "restore a backup of another project over this one"),
     ],
     examples: &[
-        ("restore latest --to /tmp/recovered", "all of the newest backup"),
-        ("restore 2h ago --only memory/index.db --to /tmp/old", "one database as it was then"),
+        ("restore 2h ago --only memory/index.db", "one database as it was then"),
+        ("restore latest --to /tmp/recovered", "all of the newest backup, into a new folder"),
     ],
     exits: &[
         FAILED,
         USAGE,
         (3, "restored, but something could not come back; with --verify-only: the backup is damaged"),
         NOT_FOUND,
-        (5, "another restore into that folder is running"),
-        (6, "refused: it would overwrite something, and nobody was there to confirm"),
+        (5, "another run writes into the store, or another restore is running"),
+        (6, "refused: not confirmed, a program keeps a database locked, or the backup is another project's"),
     ],
     read,
 };
@@ -67,6 +75,23 @@ pub struct Restore {
     pub with_code: bool,
     /// `--force`: answers yes, and nothing else.
     pub force: bool,
+    /// What counts over a living project only.
+    pub here: Here,
+}
+
+/// What counts over a living project only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Here {
+    /// `--exact`: what the backup does not hold goes.
+    pub exact: bool,
+    /// `--git`.
+    pub git: bool,
+    /// `--no-backup`: no safety copy.
+    pub no_backup: bool,
+    /// `--adopt`: take over a store that belongs to another working copy.
+    pub adopt: bool,
+    /// `--other-project`.
+    pub other_project: bool,
 }
 
 /// Where a restore goes.
@@ -76,6 +101,8 @@ pub enum Target {
     Folder(PathBuf),
     /// `--verify-only`: the backup is verified, nothing is written.
     Nowhere,
+    /// The project.
+    Here,
 }
 
 fn read(words: &mut Words) -> Result<Command> {
@@ -91,12 +118,14 @@ fn read(words: &mut Words) -> Result<Command> {
     let target = match (words.switch("--verify-only"), to) {
         (true, _) => Target::Nowhere,
         (false, Some(folder)) => Target::Folder(folder),
-        (false, None) => bail!(
-            "restoring over a living project is not part of this version; name a folder to restore into: \
-             `{PROGRAM} restore {} --to DIR`",
-            escape(backup.as_bytes())
-        ),
+        (false, None) => Target::Here,
     };
+    let here = ["--exact", "--git", "--no-backup", "--adopt", "--other-project"];
+    if target != Target::Here
+        && let Some(word) = here.iter().find(|word| words.switch(word))
+    {
+        bail!("{word} is for a restore over the project: it goes with neither --to nor --verify-only");
+    }
     Ok(Command::Restore(Restore {
         backup,
         target,
@@ -105,6 +134,13 @@ fn read(words: &mut Words) -> Result<Command> {
         dry_run: words.switch("--dry-run"),
         with_code: words.switch("--with-code"),
         force: words.switch("--force"),
+        here: Here {
+            exact: words.switch("--exact"),
+            git: words.switch("--git"),
+            no_backup: words.switch("--no-backup"),
+            adopt: words.switch("--adopt"),
+            other_project: words.switch("--other-project"),
+        },
     }))
 }
 

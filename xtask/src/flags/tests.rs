@@ -22,6 +22,7 @@ fn restore_to(backup: &str, folder: &str) -> Restore {
         dry_run: false,
         with_code: false,
         force: false,
+        here: Here::default(),
     }
 }
 
@@ -58,6 +59,17 @@ fn every_verb_and_option_is_understood() {
         ("verify 2h ago a 2025-12-01 14:00", verify(&["2h ago", "a", "2025-12-01 14:00"], false)),
         ("verify all", Command::Verify(Verify { targets: Targets::All, full_test: false })),
         ("restore latest --to x", Command::Restore(restore_to("latest", "x"))),
+        (
+            "restore latest --exact --git --no-backup --adopt --other-project",
+            Command::Restore(Restore {
+                target: Target::Here,
+                here: Here { exact: true, git: true, no_backup: true, adopt: true, other_project: true },
+                ..restore_to("latest", "")
+            }),
+        ),
+        ("undo --force", Command::Undo(Undo { force: true, ..Undo::default() })),
+        ("undo --list --dry-run", Command::Undo(Undo { list: true, dry_run: true, force: false })),
+        ("redo --dry-run", Command::Redo(Redo { dry_run: true, force: false })),
         ("restore --to x -- latest", Command::Restore(restore_to("latest", "x"))),
         ("restore --to=-x latest", Command::Restore(restore_to("latest", "-x"))),
         ("restore 2025-12-01 14:00 --to x", Command::Restore(restore_to("2025-12-01 14:00", "x"))),
@@ -158,8 +170,9 @@ fn misuse_is_refused_with_the_reason_and_the_usage() {
         ("show a b", "one backup can be named, not 2: a, b"),
         ("verify all latest", "either all or some"),
         ("verify --quick", "unknown option --quick"),
-        ("restore latest", "`cargo xtask restore latest --to DIR`"),
-        ("restore latest --dry-run", "not part of this version"),
+        ("restore latest --to x --exact", "--exact is for a restore over the project"),
+        ("restore latest --verify-only --git", "--git is for a restore over the project"),
+        ("undo latest", "takes no further words"),
         ("restore latest --to --dry-run", "--to needs a value"),
         ("restore latest --to x --dry-ru", "did you mean --dry-run?"),
         ("restore latest memory/index.db --to x", "one backup can be named, not 2"),

@@ -6,16 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::archive::index::Entry;
 use crate::archive::layout::{self, Part};
-use crate::archive::manifest::{Database, Form, Manifest};
+use crate::archive::manifest::{Form, Manifest};
 use crate::archive::reader::Archive;
-use crate::base::digest::Digest;
 use crate::base::durable;
 use crate::base::failure::{Failure, Kind};
 use crate::base::file_facts;
@@ -24,9 +22,9 @@ use crate::base::monitor::Monitor;
 use crate::base::pattern::Pattern;
 use crate::base::safe_path::{SafePath, is_git_name};
 use crate::project::git;
-use crate::sqlite::{check, facts, load};
 
 use super::extract::{self, Written};
+use super::stage_database::{self, Places};
 use super::staging::{STAGING, Staging};
 
 /// What is wanted.
@@ -118,8 +116,9 @@ fn fill(
             return None;
         }
         match part {
-            Part::File(path) | Part::Image(path) | Part::Raw(path) => Some((tree.as_path(), path)),
-            Part::Dump(path) => Some((dumps.as_path(), path)),
+            Part::File(path) | Part::Raw(path) => Some((tree.as_path(), path)),
+            // Each database on its own, below: its image may be damaged where its dump is not.
+            Part::Image(_) | Part::Dump(_) => None,
             Part::Git(path) => Some((git_folder.as_path(), path)),
             Part::Frame => None,
         }
@@ -130,14 +129,18 @@ fn fill(
     let mut extracted = extract::extract(archive, &mapping, monitor)?;
     let mut brought = Brought::default();
     for database in &manifest.databases {
-        let path = database.path.below(&tree)?;
-        if wish.from_dumps && wish.wants(&Part::Dump(database.path.clone()), false) {
-            load_dump(database, &dumps, &path, monitor)?;
-            file_facts::set_mode(&path, database.mode)?;
-            brought.databases.push(database.path.clone());
-        } else if wish.wants(&Part::Image(database.path.clone()), false) {
-            monitor.step("checking databases", None);
-            brought.findings.extend(check_image(database, &path)?);
+        let wanted = |part: fn(SafePath) -> Part| wish.wants(&part(database.path.clone()), false);
+        if database.form == Form::Raw {
+            if wanted(Part::Raw) {
+                brought.findings.push(stage_database::unreadable(database));
+                brought.databases.push(database.path.clone());
+            }
+        } else if wanted(Part::Image) || wanted(Part::Dump) {
+            let places = Places { root: &tree, dumps: &dumps };
+            let staged = stage_database::stage(archive, database, wish.from_dumps, &places, monitor)?;
+            file_facts::set_mode(&database.path.below(&tree)?, database.mode)?;
+            brought.findings.extend(staged.findings);
+            brought.written.add(staged.written);
             brought.databases.push(database.path.clone());
         }
     }
@@ -152,8 +155,8 @@ fn fill(
     }
     anything_there(&tree, wish, manifest)?;
     extracted.make_links()?;
-    brought.written = extracted.written;
-    brought.findings.extend(disowned(extracted.written.disowned));
+    brought.written.add(extracted.written);
+    brought.findings.extend(disowned(brought.written.disowned));
     monitor.step("syncing", None);
     durable::sync_tree(work).context("can't sync the restored files")?;
     settle(target, staging, &tree)?;
@@ -239,78 +242,6 @@ fn anything_there(tree: &Path, wish: &Wish<'_>, manifest: &Manifest) -> Result<(
     let message = format!("nothing in backup {} matches --only", manifest.id);
     let hint = format!("see what it holds: cargo xtask restore {} --to DIR --dry-run", manifest.id);
     Err(Failure::new(Kind::NotFound, message).hint(hint).into())
-}
-
-/// Whether the image that was extracted is sound and the one that was saved. Damage that the manifest
-/// already tells of comes back as it was, as a problem.
-fn check_image(database: &Database, path: &Path) -> Result<Option<Finding>> {
-    if database.form == Form::Raw {
-        let finding = Finding::problem(
-            "database-unreadable",
-            "SQLite could not open it; its files are back as they were",
-        );
-        return Ok(Some(
-            finding.at(&database.path).hint("bring it back from an earlier backup: cargo xtask list"),
-        ));
-    }
-    let (digest, _) = Digest::of_reader(&mut BufReader::with_capacity(1 << 20, fs::File::open(path)?))?;
-    anyhow::ensure!(
-        Some(digest) == database.image,
-        "the image of {} is not the one in the manifest",
-        database.path
-    );
-    let report = check::check(path)?;
-    if !database.damage.is_empty() {
-        let finding =
-            Finding::problem("database-damaged", "it was damaged when it was saved and is back as it was");
-        return Ok(Some(
-            finding.at(&database.path).hint("bring it back from an earlier backup: cargo xtask list"),
-        ));
-    }
-    if let Some(damage) = report.damage.first() {
-        anyhow::bail!("the restored database {} is damaged: {damage}", database.path);
-    }
-    same_content(database, path)?;
-    Ok(None)
-}
-
-/// Integrity is not identity: the rows must be those of the manifest.
-fn same_content(database: &Database, path: &Path) -> Result<()> {
-    let Some(saved) = &database.facts else { return Ok(()) };
-    let now = facts::facts(path)?;
-    for table in &saved.tables {
-        let rows = now.tables.iter().find(|t| t.name == table.name).map_or(0, |t| t.rows);
-        anyhow::ensure!(
-            rows == table.rows,
-            "the restored database {} has {rows} rows in {}, not {}",
-            database.path,
-            table.name,
-            table.rows
-        );
-    }
-    anyhow::ensure!(
-        now.logical == saved.logical,
-        "the restored database {} does not hold the saved values",
-        database.path
-    );
-    Ok(())
-}
-
-/// Builds a database from its dump and holds it against the manifest.
-pub fn load_dump(database: &Database, dumps: &Path, to: &Path, monitor: &dyn Monitor) -> Result<()> {
-    if !database.dump {
-        let message = format!("the backup has no SQL dump of {}", database.path);
-        return Err(Failure::new(Kind::Failed, message).hint("restore it without --sql-only").into());
-    }
-    monitor.step("loading dumps", None);
-    let dump = database.path.below(dumps)?;
-    let mut reader = BufReader::with_capacity(256 << 10, fs::File::open(&dump)?);
-    fs::create_dir_all(to.parent().context("a database has a folder")?)?;
-    load::load(&mut reader, to).with_context(|| format!("can't load the dump of {}", database.path))?;
-    if let Some(damage) = check::check(to)?.damage.first() {
-        anyhow::bail!("the database loaded from the dump of {} is damaged: {damage}", database.path);
-    }
-    same_content(database, to)
 }
 
 /// Moves what is staged to its place; a rename each, within one file system.

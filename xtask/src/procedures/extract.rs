@@ -35,6 +35,16 @@ pub struct Written {
     pub disowned: u64,
 }
 
+impl Written {
+    /// Counts more.
+    pub fn add(&mut self, more: Written) {
+        self.files += more.files;
+        self.bytes += more.bytes;
+        self.links += more.links;
+        self.disowned += more.disowned;
+    }
+}
+
 /// Extracts what the mapping wants. Folders keep the mode 0700 until
 /// [`Extracted::finish_folders`].
 ///

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::base::failure::{Failure, Kind, hints_of, kind_of};
 use crate::base::finding::Finding;
+use super::journal;
 use crate::project::config::Config;
 use crate::project::git::{self, Opened};
 use crate::project::root::{self, Project};
@@ -101,6 +102,22 @@ impl Place {
         Project::at(root.clone())
     }
 
+    /// The project, also where its configuration can't be read: bringing that back may be what is wanted. The
+    /// defaults hold then, which save everything.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn project_as_it_is(&self) -> Result<(Project, Vec<Finding>)> {
+        match (self.project(), &self.root) {
+            (Err(error), Some(root)) => {
+                let text = format!("the configuration can't be read, so the defaults hold: {error:#}");
+                let project = Project::with_config(root.clone(), Config::default());
+                Ok((project, vec![Finding::advice("configuration", text)]))
+            }
+            (project, _) => Ok((project?, Vec::new())),
+        }
+    }
+
     /// Opens the store for reading, and says whose it is when it is not this project's.
     ///
     /// # Errors
@@ -120,6 +137,7 @@ impl Place {
                 ));
             }
         }
+        findings.extend(self.root.as_deref().and_then(journal::unfinished));
         if let Some(problem) = store.problem() {
             findings.push(Finding::advice(
                 "store-file",
@@ -205,6 +223,15 @@ impl Place {
         }
         Ok((store, lock))
     }
+}
+
+/// The working copy at a root, with what makes it the same project as others.
+///
+/// # Errors
+/// On Windows, when the path is not Unicode; when git's history can't be read.
+pub fn owner_of(root: &Path) -> Result<Owner> {
+    let (roots, remotes) = history(root, true)?;
+    Owner::here(root, roots, remotes)
 }
 
 /// A working copy for people.

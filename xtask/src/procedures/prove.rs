@@ -27,7 +27,7 @@ use crate::project::git;
 use crate::sqlite::{check, facts};
 
 use super::bring_back::{self, Wish};
-use super::extract;
+use super::{extract, stage_database};
 
 /// How far to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -243,7 +243,7 @@ fn prove_restore(
     extract::extract(archive, &mapping, monitor)?;
     for (number, database) in manifest.databases.iter().enumerate().filter(|(_, database)| database.dump) {
         let to = scratch.join(format!("loaded-{number}"));
-        bring_back::load_dump(database, &dumps, &to, monitor)?;
+        stage_database::load_dump(database, &dumps, &to, monitor)?;
         fs::remove_file(&to)?;
     }
     Ok(())

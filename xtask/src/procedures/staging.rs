@@ -21,9 +21,9 @@ use crate::base::{file_facts, os_name};
 /// Its name, at the root of the target.
 pub const STAGING: &str = ".xtask-restore";
 /// In it: locked as long as a restore works.
-const ALIVE: &str = "alive";
+pub(super) const ALIVE: &str = "alive";
 /// In it: the names in the target that are being moved there, each followed by a NUL.
-const MOVING: &str = "moving";
+pub(super) const MOVING: &str = "moving";
 
 /// A staging folder whose lock is held.
 pub struct Staging {
@@ -152,7 +152,11 @@ fn refusal(target: &Path, name: &OsString) -> anyhow::Error {
     Failure::new(Kind::Refused, message).hint("name a new or an empty folder").into()
 }
 
-fn lock(target: &Path, folder: &Path) -> Result<File> {
+/// Takes the lock of a staging folder, which is made where it is missing.
+///
+/// # Errors
+/// Of kind `Locked` when another restore has it; when it can't be written.
+pub(super) fn lock(target: &Path, folder: &Path) -> Result<File> {
     let open = || {
         file_facts::create_private_dir(folder)?;
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(ALIVE))

@@ -17,6 +17,7 @@ pub mod space;
 pub mod state;
 pub mod summary;
 pub mod sweep;
+pub mod undo_log;
 
 use std::fs;
 use std::io::ErrorKind;

@@ -30,6 +30,8 @@ pub const SUM: &str = ".tar.gz.sha256";
 pub const SUMMARY: &str = ".json";
 /// What follows the id in the name of the state.
 pub const STATE: &str = ".state.json";
+/// What follows the id of a safety copy in the name of what was done after it.
+pub const UNDO: &str = ".undo.json";
 
 /// What a name in a store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +54,7 @@ pub fn parse(name: &str) -> Name {
     if let Some(id) = id(ARCHIVE) {
         return Name::Archive(id);
     }
-    if let Some(id) = id(SUM).or_else(|| id(STATE)).or_else(|| id(SUMMARY)) {
+    if let Some(id) = [SUM, STATE, UNDO, SUMMARY].into_iter().find_map(id) {
         return Name::Sidecar(id);
     }
     let parts = [STORE_FILE, NEW_STORE_FILE, LOCK_FILE, STATE_LOCK_FILE, HISTORY_FILE, SAFETY, TRASH, BIN];
@@ -108,7 +110,7 @@ mod tests {
     fn every_name_means_one_thing() {
         let id: BackupId = "20251201_120000-2".parse().unwrap();
         assert_eq!(parse("20251201_120000-2.tar.gz"), Name::Archive(id.clone()));
-        for suffix in [SUM, SUMMARY, STATE] {
+        for suffix in [SUM, SUMMARY, STATE, UNDO] {
             assert_eq!(parse(&format!("{id}{suffix}")), Name::Sidecar(id.clone()), "{suffix}");
         }
         assert_eq!(parse(".tmp-x"), Name::Temporary);

@@ -26,6 +26,13 @@ impl Talk {
         inner.write(&format!("{text}\n"));
     }
 
+    /// Text that the user's answer follows on the same line.
+    pub fn prompt(&self, text: &str) {
+        let mut inner = self.lock();
+        inner.clear();
+        inner.write(text);
+    }
+
     /// Replaces the progress line.
     pub fn draw(&self, line: &str) {
         let mut inner = self.lock();

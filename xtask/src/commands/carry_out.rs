@@ -1,0 +1,232 @@
+//! What `restore` over a project, `undo` and `redo` share: the plan is shown, somebody says yes, it is carried
+//! out, and told, the command that reverses it as the last line.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::log::Run;
+use super::{Outcome, show_plan};
+use crate::base::failure::{Failure, Kind, is_disk_full, kind_of};
+use crate::base::finding::Finding;
+use crate::procedures::put_back::{self, Done, GitStep, Order, Prepared};
+use crate::project::plan::Change;
+use crate::project::root::Project;
+use crate::store::Store;
+use crate::store::lock::Lock;
+use crate::ui::{self, Answer, Ui};
+
+/// What is to be done, and in which words.
+pub struct Job<'a> {
+    /// To which project.
+    pub project: &'a Project,
+    /// From which store.
+    pub store: &'a Store,
+    /// The store's lock; none is needed for a dry run.
+    pub lock: Option<&'a Lock>,
+    /// The verb.
+    pub command: &'static str,
+    /// What is put back, for people: `backup 20251201_120000`.
+    pub what: String,
+    /// What is asked.
+    pub question: String,
+    /// Only show the plan.
+    pub dry_run: bool,
+    /// Don't ask.
+    pub force: bool,
+    /// Take a safety copy.
+    pub safety: bool,
+    /// The command that reverses it.
+    pub reverse: &'static str,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    id: String,
+    dry_run: bool,
+    restored: bool,
+    plan: show_plan::Document,
+    safety: Option<String>,
+    undo: Option<&'static str>,
+    not_applied: &'a [String],
+    findings: &'a [Finding],
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When it was not done; everything is as it was then.
+pub fn run(ui: &Ui, job: &Job<'_>, order: Order<'_>, mut findings: Vec<Finding>) -> Result<Outcome> {
+    let id = order.manifest.id.to_string();
+    let mut line = Run::begin(job.command);
+    line.id = Some(id.clone());
+    let progress = ui.progress();
+    let prepared = put_back::prepare(job.project, job.store.root(), order, job.dry_run, &progress);
+    drop(progress);
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let error = with_room(error, job);
+            if !job.dry_run {
+                line.failed(job.store, &error);
+            }
+            return Err(error);
+        }
+    };
+    findings.extend(prepared.findings.iter().cloned());
+    let plan = show_plan::document(&prepared);
+    let not_applied = match &prepared.git {
+        GitStep::Create { not_applied } => not_applied.clone(),
+        _ => Vec::new(),
+    };
+    let document = |restored: bool, done: &Done, findings: &[Finding]| {
+        ui.document(&Document {
+            id: id.clone(),
+            dry_run: job.dry_run,
+            restored,
+            plan: plan.clone(),
+            safety: done.safety.as_ref().map(ToString::to_string),
+            undo: done.safety.as_ref().filter(|_| restored).map(|_| job.reverse),
+            not_applied: &not_applied,
+            findings,
+        })
+    };
+    if job.dry_run {
+        show_plan::whole(ui, &prepared);
+        findings.iter().for_each(|finding| ui.finding(finding));
+        ui.note(format!("dry run: this is what restoring {} would do; nothing was changed", job.what));
+        prepared.discard()?;
+        document(false, &Done::default(), &findings)?;
+        return Ok(Outcome::of(&findings));
+    }
+    if prepared.is_empty() {
+        prepared.discard()?;
+        findings.iter().for_each(|finding| ui.finding(finding));
+        ui.line(format!("the project is as {} has it already; nothing was changed", job.what));
+        document(false, &Done::default(), &findings)?;
+        return Ok(Outcome::of(&findings));
+    }
+    if !job.force
+        && let Err(error) = confirm(ui, job, &prepared, &findings)
+    {
+        prepared.discard()?;
+        return Err(error);
+    }
+    let counts = Counts::of(&prepared);
+    let Some(lock) = job.lock else { anyhow::bail!("the store is not locked") };
+    let progress = ui.progress();
+    let done = prepared.apply(job.project, job.store, lock, job.safety, &progress);
+    drop(progress);
+    let done = match done {
+        Ok(done) => done,
+        Err(error) => {
+            let error = with_room(error, job);
+            line.failed(job.store, &error);
+            return Err(error);
+        }
+    };
+    // What was found while it was planned is among them.
+    let known = findings.len();
+    let mut all = findings;
+    all.extend(done.findings.iter().filter(|finding| !all[..known].contains(finding)).cloned().collect::<Vec<_>>());
+    let seconds = line.seconds();
+    // A store that can't be written any more: the undo record said so.
+    let _ = line.done(job.store, Outcome::of(&all));
+    all.iter().for_each(|finding| ui.finding(finding));
+    report(ui, job, &counts, &done, &not_applied, seconds);
+    document(true, &done, &all)?;
+    Ok(Outcome::of(&all))
+}
+
+fn with_room(error: anyhow::Error, job: &Job<'_>) -> anyhow::Error {
+    if !is_disk_full(&error) {
+        return error;
+    }
+    let hint =
+        format!("make room on the disks of {} and {}", job.project.root.display(), job.store.root().display());
+    Failure::wrap(kind_of(&error), error).hint(hint).into()
+}
+
+fn confirm(ui: &Ui, job: &Job<'_>, prepared: &Prepared<'_>, findings: &[Finding]) -> Result<()> {
+    show_plan::brief(ui, prepared);
+    findings.iter().for_each(|finding| ui.finding(finding));
+    match ui.ask(&job.question) {
+        Answer::Yes => Ok(()),
+        Answer::No => {
+            Err(Failure::new(Kind::Refused, "not confirmed; nothing was changed").into())
+        }
+        Answer::Nobody => Err(Failure::new(Kind::Refused, "nobody is there to confirm this; nothing was changed")
+            .hint("see what it would do: --dry-run")
+            .hint("or answer yes beforehand: --force")
+            .into()),
+    }
+}
+
+/// What there is to tell afterwards.
+struct Counts {
+    created: u64,
+    replaced: u64,
+    removed: u64,
+    modes: u64,
+    rows: Vec<(String, Option<u64>)>,
+    git: Option<String>,
+}
+
+impl Counts {
+    fn of(prepared: &Prepared<'_>) -> Counts {
+        let plan = &prepared.plan;
+        let changed = prepared.databases.iter().filter(|step| step.state != put_back::State::Same);
+        Counts {
+            created: plan.count(Change::Create),
+            replaced: plan.count(Change::Replace),
+            removed: plan.count(Change::Remove) + prepared.databases_removed.len() as u64,
+            modes: plan.count(Change::Mode),
+            rows: changed.map(|step| (step.path().to_string(), step.rows())).collect(),
+            git: show_plan::git_words(&prepared.git),
+        }
+    }
+}
+
+fn report(ui: &Ui, job: &Job<'_>, counts: &Counts, done: &Done, not_applied: &[String], seconds: f64) {
+    let parts: Vec<String> = [
+        (counts.created, "created"),
+        (counts.replaced, "replaced"),
+        (counts.removed, "removed"),
+        (counts.modes, "given other permissions"),
+    ]
+    .iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, word)| format!("{} {word}", ui::count(*count)))
+    .collect();
+    let files = if parts.is_empty() { "no file changed".to_owned() } else { parts.join(", ") };
+    ui.line(format!(
+        "restored {} over {} in {}: {files}",
+        job.what,
+        job.project.root.display(),
+        ui::duration(Duration::from_secs_f64(seconds))
+    ));
+    for (path, rows) in &counts.rows {
+        match rows {
+            Some(rows) => ui.line(format!("  {path}: {}, compared with the backup", ui::counted(*rows, "row", "rows"))),
+            None => ui.line(format!("  {path}: its files, byte for byte")),
+        }
+    }
+    if let Some(git) = &counts.git {
+        ui.line(format!("  git: {git}"));
+    }
+    if !not_applied.is_empty() {
+        ui.note(format!(
+            "not applied, because it can run programs: {} (restore --with-code applies it)",
+            not_applied.join(", ")
+        ));
+    }
+    match &done.safety {
+        Some(safety) => {
+            ui.note(format!("the state before is in the safety copy {safety}; this takes it back:"));
+            ui.line(job.reverse);
+        }
+        None => ui.note("no safety copy was taken, so this can't be taken back"),
+    }
+}

@@ -1,0 +1,297 @@
+//! The databases of a restore over a living project: what would change in each, how it is put back, and their
+//! locks.
+//!
+//! A database that SQLite can open is written through SQLite, so that everybody who has it open sees the
+//! restored rows. Where SQLite can't open what is there, or nothing is there, its files come by renames, and
+//! whatever lay beside it goes with it: an old write-ahead log beside a new database would destroy it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::super::extract;
+use super::super::journal::{self, Overwrite};
+use super::super::rename::Rename;
+use super::super::stage_database::{self, Places};
+use super::super::wanted::Wanted;
+use super::Order;
+use crate::archive::header::Kind as EntryKind;
+use crate::archive::index::Entry;
+use crate::archive::layout::{self, Part};
+use crate::archive::manifest::{Database, Form, Manifest};
+use crate::base::failure::{Failure, Kind};
+use crate::base::file_facts;
+use crate::base::finding::Finding;
+use crate::base::links;
+use crate::base::monitor::Monitor;
+use crate::base::safe_path::SafePath;
+use crate::sqlite::compare::{self, DatabaseChange};
+use crate::sqlite::overwrite::{self, Held, Obstacle};
+use crate::sqlite::pin;
+
+/// How long a plan waits for a database that somebody keeps locked.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a database is now, against the backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The same.
+    Same,
+    /// Other rows, or another form of the same rows.
+    Differs,
+    /// Not there.
+    Absent,
+    /// There, but SQLite can't read it, or it is no file.
+    Unreadable,
+    /// Another program keeps it locked.
+    Locked,
+}
+
+/// One database.
+pub struct DatabaseStep<'a> {
+    database: &'a Database,
+    /// What it is now.
+    pub state: State,
+    /// Which rows appear, change and vanish, where that can be told.
+    pub change: Option<DatabaseChange>,
+}
+
+impl DatabaseStep<'_> {
+    /// Its path in the project.
+    pub fn path(&self) -> &SafePath {
+        &self.database.path
+    }
+
+    /// Rows that it will have, where they are known.
+    pub fn rows(&self) -> Option<u64> {
+        self.database.facts.as_ref().map(crate::base::facts::DatabaseFacts::rows)
+    }
+
+    /// Whether its files come by renames.
+    pub(super) fn replaces(&self) -> bool {
+        self.database.form == Form::Raw || matches!(self.state, State::Absent | State::Unreadable)
+    }
+}
+
+const IMAGES: &str = "images";
+const RAW: &str = "raw";
+const OLD_IMAGES: &str = "old-images";
+
+/// Takes the wanted databases out of the archive, checks them, and compares them with those that are there.
+///
+/// # Errors
+/// When one of them is good in no form, or there is no room.
+pub(super) fn prepare<'a>(
+    root: &Path,
+    order: &Order<'a>,
+    wanted: &Wanted<'a>,
+    work: &Path,
+    monitor: &dyn Monitor,
+) -> Result<(Vec<DatabaseStep<'a>>, Vec<Finding>)> {
+    let (images, dumps, raw) = (work.join(IMAGES), work.join("sql"), work.join(RAW));
+    for folder in [&images, &dumps, &raw, &work.join(OLD_IMAGES)] {
+        file_facts::create_private_dir(folder)?;
+    }
+    let (mut steps, mut findings) = (Vec::new(), Vec::new());
+    for &database in &wanted.databases {
+        if database.form == Form::Raw {
+            stage_raw(order, database, &raw, monitor)?;
+            findings.push(stage_database::unreadable(database));
+        } else {
+            let places = Places { root: &images, dumps: &dumps };
+            let staged = stage_database::stage(order.archive, database, order.from_dumps, &places, monitor)?;
+            let image = database.path.below(&images)?;
+            file_facts::set_mode(&image, database.mode)?;
+            findings.extend(staged.findings);
+        }
+        let live = database.path.below(root)?;
+        let state = match fs::symlink_metadata(&live) {
+            Ok(meta) if meta.is_file() => State::Differs,
+            Ok(meta) if meta.is_dir() => {
+                let text = format!("{} is a folder now, and a database in the backup", database.path);
+                return Err(Failure::new(Kind::Refused, text).hint("move that folder away first").into());
+            }
+            Ok(_) => State::Unreadable,
+            Err(error) if super::gone(&error) => State::Absent,
+            Err(error) => return Err(error).with_context(|| format!("can't read {}", live.display())),
+        };
+        steps.push(DatabaseStep { database, state, change: None });
+    }
+    compare_all(root, &mut steps, &images, work, monitor)?;
+    Ok((steps, findings))
+}
+
+/// The bytes of a database that could not be opened when it was saved.
+fn stage_raw(order: &Order<'_>, database: &Database, raw: &Path, monitor: &dyn Monitor) -> Result<()> {
+    let files = stage_database::files(&database.path)?;
+    let mapping = |entry: &Entry| match layout::part(&entry.meta.path, entry.kind == EntryKind::Folder) {
+        Part::Raw(path) if files.contains(&path) => Some((raw, path)),
+        _ => None,
+    };
+    extract::extract(order.archive, &mapping, monitor)?;
+    let main = database.path.below(raw)?;
+    anyhow::ensure!(main.is_file(), "the bytes of {} are missing in the backup", database.path);
+    Ok(())
+}
+
+/// Compares copies of the live databases, as of one instant, with the staged images.
+fn compare_all(
+    root: &Path,
+    steps: &mut [DatabaseStep<'_>],
+    images: &Path,
+    work: &Path,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let there = steps.iter().filter(|step| step.state == State::Differs);
+    let files: Vec<(SafePath, PathBuf)> = there
+        .map(|step| Ok((step.path().clone(), step.path().below(root)?)))
+        .collect::<Result<_>>()?;
+    if files.is_empty() {
+        return Ok(());
+    }
+    monitor.step("comparing databases", None);
+    let outcome = pin::pin(&files, PATIENCE)?;
+    let mut set = |path: &SafePath, state: State| {
+        if let Some(step) = steps.iter_mut().find(|step| step.path() == path) {
+            step.state = state;
+        }
+    };
+    for unreadable in &outcome.unreadable {
+        set(&unreadable.path, if unreadable.locked { State::Locked } else { State::Unreadable });
+    }
+    let mut copies = Vec::new();
+    for (number, pinned) in outcome.pinned.into_iter().enumerate() {
+        let copy = work.join(format!("now-{number}"));
+        match pinned.copy_image(&copy, &|bytes| monitor.advance(bytes)) {
+            Ok(()) => copies.push((pinned.path().clone(), copy)),
+            Err(error) if error.chain().any(|cause| cause.is::<std::io::Error>()) => return Err(error),
+            // Its header can be read and its pages can't: overwriting them needs no reading.
+            Err(_) => crate::base::interrupt::check()?,
+        }
+    }
+    for (path, copy) in copies {
+        let Some(step) = steps.iter_mut().find(|step| *step.path() == path) else { continue };
+        if step.database.form == Form::Image {
+            let image = path.below(images)?;
+            if overwrite::holds_image(&copy, &image)? {
+                step.state = State::Same;
+            } else {
+                // A damaged one can't be read row by row, and is put back all the same.
+                step.change = compare::compare(&copy, &image).ok();
+            }
+        }
+        fs::remove_file(&copy)?;
+    }
+    Ok(())
+}
+
+/// Databases whose locks are held, and how each is put back.
+pub(super) struct Holding {
+    pub held: Held,
+    pub overwrites: Vec<Overwrite>,
+    pub renames: Vec<Rename>,
+}
+
+/// Locks the databases.
+///
+/// # Errors
+/// Of kind `Refused` when a program keeps one locked.
+pub(super) fn hold(root: &Path, steps: &[DatabaseStep<'_>], removed: &[SafePath]) -> Result<Holding> {
+    let changing = || steps.iter().filter(|step| step.state != State::Same);
+    let mut files = Vec::new();
+    for path in changing().map(|step| step.path()).chain(removed) {
+        let file = path.below(root)?;
+        if fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file()) {
+            files.push((path.clone(), file));
+        }
+    }
+    let (held, missing) = overwrite::hold(&files, journal::PATIENCE)?;
+    let mut unopenable = Vec::new();
+    for one in missing {
+        match one.obstacle {
+            Obstacle::Busy => return Err(journal::busy(&one.path, &one.reason)),
+            Obstacle::Unopenable => unopenable.push(one.path),
+            Obstacle::ReadOnly => {
+                let text = format!("the database {} can't be written: {}", one.path, one.reason);
+                return Err(Failure::new(Kind::Refused, text)
+                    .hint("give yourself the right to write it, or restore into another folder with --to DIR")
+                    .into());
+            }
+        }
+    }
+    let (mut overwrites, mut renames) = (Vec::new(), Vec::new());
+    for step in changing() {
+        let path = step.path();
+        let is_held = files.iter().any(|(held, _)| held == path) && !unopenable.contains(path);
+        if step.database.form == Form::Raw {
+            for file in stage_database::files(path)? {
+                let staged = journal::place(RAW, file.bytes())?;
+                renames.extend(comes(root, file, Some(staged))?);
+            }
+        } else if is_held {
+            let live = fs::symlink_metadata(path.below(root)?)?;
+            overwrites.push(Overwrite {
+                path: path.clone(),
+                image: journal::place(IMAGES, path.bytes())?,
+                old: journal::place(OLD_IMAGES, path.bytes())?,
+                mode: (step.database.mode, file_facts::attributes(&live).mode),
+            });
+        } else {
+            for (number, file) in stage_database::files(path)?.into_iter().enumerate() {
+                let staged = (number == 0).then(|| journal::place(IMAGES, file.bytes())).transpose()?;
+                renames.extend(comes(root, file, staged)?);
+            }
+        }
+    }
+    for path in removed {
+        for file in stage_database::files(path)? {
+            renames.extend(comes(root, file, None)?);
+        }
+    }
+    Ok(Holding { held, overwrites, renames })
+}
+
+/// What makes a path what was staged, or absent; nothing where it is absent and stays so.
+fn comes(root: &Path, path: SafePath, staged: Option<SafePath>) -> Result<Option<Rename>> {
+    let there = links::exists(&path.below(root)?)?;
+    let old = there.then(|| journal::aside(0)).transpose()?;
+    Ok((there || staged.is_some()).then_some(Rename { path, staged, old, if_empty: false }))
+}
+
+/// What takes a path away.
+pub(super) fn goes(path: SafePath) -> Result<Rename> {
+    Ok(Rename { path, staged: None, old: Some(journal::aside(0)?), if_empty: false })
+}
+
+/// Copies what the databases are now, under their locks. The path of one that is not what the safety copy holds
+/// any more, if there is such a one.
+///
+/// # Errors
+/// When there is no room.
+pub(super) fn copy_old(
+    holding: &Holding,
+    root: &Path,
+    work: &Path,
+    safety: Option<&Manifest>,
+) -> Result<Option<SafePath>> {
+    for overwrite in &holding.overwrites {
+        let old = overwrite.old.below(work)?;
+        if let Some(folder) = old.parent() {
+            file_facts::create_private_dir(folder)?;
+        }
+        crate::base::durable::remove_file(&old)?;
+        holding.held.copy_image(&overwrite.path, &old, &|_| {})?;
+        let Some(safety) = safety else { continue };
+        let saved = safety.databases.iter().find(|database| database.path == overwrite.path);
+        // An empty file is no database to the safety copy, which holds it as a file.
+        let is_empty = fs::metadata(overwrite.path.below(root)?)?.len() == 0;
+        match saved.and_then(|database| database.image) {
+            Some(digest) if journal::digest(&old)? == digest => {}
+            None if saved.is_none() && is_empty => {}
+            _ => return Ok(Some(overwrite.path.clone())),
+        }
+    }
+    Ok(None)
+}

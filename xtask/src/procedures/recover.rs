@@ -1,0 +1,93 @@
+//! Deals with a restore that was killed while it changed the project: it is finished, and where that can't be
+//! done, taken back. Everything that is needed stands in its journal.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::journal::{Direction, Journal, NAME};
+use super::staging::MOVING;
+use super::workshop::{self, Workshop};
+use crate::base::failure::{Kind, ResultExt, kind_of};
+use crate::base::finding::Finding;
+use crate::base::id::BackupId;
+use crate::base::interrupt;
+use crate::base::monitor::Monitor;
+use crate::base::os_name;
+use crate::store::Store;
+
+/// What became of an unfinished restore.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Recovered {
+    /// There was none.
+    Nothing,
+    /// The project is as this backup has it.
+    Finished(BackupId),
+    /// The project is as it was before this backup was to be restored.
+    TakenBack(BackupId),
+}
+
+/// The project around a folder in which a restore was interrupted. It is found by its journal alone: the
+/// configuration and git may be among what is not in its place.
+pub fn find(from: &Path) -> Option<PathBuf> {
+    let from = from.canonicalize().ok()?;
+    from.ancestors().find(|folder| workshop::folder(folder).join(NAME).is_file()).map(Path::to_path_buf)
+}
+
+/// Finishes an unfinished restore, or takes it back; throws away what one left that had changed nothing.
+///
+/// # Errors
+/// Of kind `Locked` when that restore is running after all, `Refused` when a program keeps a database locked;
+/// when neither end can be reached. Then it is still unfinished, and nothing is lost.
+pub fn recover(root: &Path, monitor: &dyn Monitor) -> Result<(Recovered, Vec<Finding>)> {
+    let folder = workshop::folder(root);
+    let Some(mut journal) = Journal::read(root)? else {
+        if folder.is_dir() && !workshop::is_alive(root) && !folder.join(MOVING).exists() {
+            Workshop::begin(root)?.end()?;
+        }
+        return Ok((Recovered::Nothing, Vec::new()));
+    };
+    let workshop = Workshop::again(root, &journal.run)?;
+    monitor.step("finishing the restore that was interrupted", None);
+    let _until_done = interrupt::until_done();
+    let attempt = match journal.direction {
+        Direction::Forward => journal.forward(root, None, monitor).map(Some),
+        Direction::Back => Ok(None),
+    };
+    let backup = journal.backup.clone();
+    let (recovered, mut findings) = match attempt {
+        Ok(Some(findings)) => (Recovered::Finished(backup), findings),
+        Ok(None) => (Recovered::TakenBack(backup), journal.back(root, monitor)?),
+        Err(error) => {
+            let mut findings = journal
+                .turn_back(root, monitor)
+                .with_context(|| format!("it can't be finished either: {error:#}"))
+                .with_context(|| {
+                    format!("the interrupted restore of backup {backup} could neither be finished nor taken back")
+                })
+                .hint("see what is in the way, and run this again; nothing is lost: what was replaced lies in .xtask-restore/")?;
+            let text = format!("the interrupted restore of backup {backup} was taken back, because it can't be finished: {error:#}");
+            findings.push(Finding::advice("restore-taken-back", text));
+            (Recovered::TakenBack(backup), findings)
+        }
+    };
+    if let (Recovered::Finished(_), Some(record)) = (&recovered, &journal.record) {
+        let note = || -> Result<()> {
+            let store = Store::open(Path::new(&os_name::to_os(&journal.store.0)?))?;
+            let lock = store.lock("finishing a restore")?;
+            store.note_undo(&lock, record)
+        };
+        match note() {
+            Ok(()) => {}
+            // Somebody works in the store: the next run notes it.
+            Err(error) if kind_of(&error) == Kind::Locked => return Err(error),
+            Err(error) => {
+                let text = format!("the restore is finished, and can't be undone by `undo`: {error:#}");
+                let hint = format!("the state before is in the safety copy {}", record.id);
+                findings.push(Finding::problem("undo-record", text).hint(hint));
+            }
+        }
+    }
+    workshop.end()?;
+    Ok((recovered, findings))
+}

@@ -1,0 +1,189 @@
+//! One database out of an archive, into a private file, checked: its page image, or what its SQL dump makes,
+//! when that is wanted or when the image turns out to be damaged. It is held against the manifest both for
+//! being sound and for being the one that was saved.
+
+use std::fs;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::extract::{self, Written};
+use super::prove;
+use crate::archive::index::Entry;
+use crate::archive::layout::{self, Part};
+use crate::archive::manifest::Database;
+use crate::archive::reader::Archive;
+use crate::base::digest::Digest;
+use crate::base::failure::{Failure, Kind};
+use crate::base::finding::Finding;
+use crate::base::interrupt;
+use crate::base::monitor::Monitor;
+use crate::base::safe_path::SafePath;
+use crate::sqlite::{check, facts, load};
+
+/// Where things go.
+pub struct Places<'a> {
+    /// The folder below which the database comes to lie at its own path.
+    pub root: &'a Path,
+    /// A folder for its dump.
+    pub dumps: &'a Path,
+}
+
+/// What came of it.
+#[derive(Default)]
+pub struct Staged {
+    /// What the user should know.
+    pub findings: Vec<Finding>,
+    /// What was written.
+    pub written: Written,
+}
+
+/// Puts a database that the backup holds as an image at its path below `places.root`.
+///
+/// # Errors
+/// When neither the image nor the dump is good, the manifest does not agree, or the disk is full.
+pub fn stage(
+    archive: &Archive,
+    database: &Database,
+    from_dump: bool,
+    places: &Places<'_>,
+    monitor: &dyn Monitor,
+) -> Result<Staged> {
+    let path = database.path.below(places.root)?;
+    if from_dump {
+        let written = load_from_archive(archive, database, places, monitor)?;
+        return Ok(Staged { findings: Vec::new(), written });
+    }
+    let attempt = || -> Result<Staged> {
+        let written = take_out(archive, &Part::Image(database.path.clone()), places.root, monitor)?;
+        monitor.step("checking databases", None);
+        let findings = check_image(database, &path)?.into_iter().collect();
+        Ok(Staged { findings, written })
+    };
+    let error = match attempt() {
+        Err(error) if database.dump && !prove::is_local(&error) => error,
+        done => return done,
+    };
+    interrupt::check()?;
+    if path.exists() {
+        fs::remove_file(&path).with_context(|| format!("can't remove {}", path.display()))?;
+    }
+    let written = load_from_archive(archive, database, places, monitor)
+        .with_context(|| format!("and its page image is damaged: {error:#}"))?;
+    let text = format!("its page image in the backup is damaged, so it comes from its SQL dump: {error:#}");
+    let finding = Finding::problem("image-damaged", text)
+        .at(&database.path)
+        .hint("it holds all rows; what became of the backup: cargo xtask verify");
+    Ok(Staged { findings: vec![finding], written })
+}
+
+/// Takes one part out of the archive.
+fn take_out(archive: &Archive, part: &Part, root: &Path, monitor: &dyn Monitor) -> Result<Written> {
+    let place = layout::place(part)?.context("a database has a place")?;
+    anyhow::ensure!(archive.entry(&place).is_some(), "{place} is missing in the archive");
+    let mapping = |entry: &Entry| match layout::part(&entry.meta.path, false) {
+        Part::Image(path) | Part::Dump(path) if entry.meta.path == place => Some((root, path)),
+        _ => None,
+    };
+    Ok(extract::extract(archive, &mapping, monitor)?.written)
+}
+
+fn load_from_archive(
+    archive: &Archive,
+    database: &Database,
+    places: &Places<'_>,
+    monitor: &dyn Monitor,
+) -> Result<Written> {
+    if !database.dump {
+        let message = format!("the backup has no SQL dump of {}", database.path);
+        return Err(Failure::new(Kind::Failed, message).hint("restore it without --sql-only").into());
+    }
+    take_out(archive, &Part::Dump(database.path.clone()), places.dumps, monitor)?;
+    let path = database.path.below(places.root)?;
+    load_dump(database, places.dumps, &path, monitor)?;
+    let dump: PathBuf = database.path.below(places.dumps)?;
+    fs::remove_file(&dump).with_context(|| format!("can't remove {}", dump.display()))?;
+    let bytes = fs::metadata(&path)?.len();
+    Ok(Written { files: 1, bytes, ..Written::default() })
+}
+
+/// Whether the image that was extracted is sound and the one that was saved. Damage that the manifest
+/// already tells of comes back as it was, as a problem.
+fn check_image(database: &Database, path: &Path) -> Result<Option<Finding>> {
+    let (digest, _) = Digest::of_reader(&mut BufReader::with_capacity(1 << 20, fs::File::open(path)?))?;
+    anyhow::ensure!(
+        Some(digest) == database.image,
+        "the image of {} is not the one in the manifest",
+        database.path
+    );
+    let report = check::check(path)?;
+    if !database.damage.is_empty() {
+        let finding =
+            Finding::problem("database-damaged", "it was damaged when it was saved and is back as it was");
+        return Ok(Some(earlier(finding, database)));
+    }
+    if let Some(damage) = report.damage.first() {
+        anyhow::bail!("the restored database {} is damaged: {damage}", database.path);
+    }
+    same_content(database, path)?;
+    Ok(None)
+}
+
+/// What is said of a database that comes back as the bytes of its files.
+pub fn unreadable(database: &Database) -> Finding {
+    let text = "SQLite could not open it; its files are back as they were";
+    earlier(Finding::problem("database-unreadable", text), database)
+}
+
+fn earlier(finding: Finding, database: &Database) -> Finding {
+    finding.at(&database.path).hint("bring it back from an earlier backup: cargo xtask list")
+}
+
+/// The paths of a database's files, itself first.
+///
+/// # Errors
+/// When its path is too odd for that.
+pub fn files(path: &SafePath) -> Result<[SafePath; 4]> {
+    let beside = |side: &str| SafePath::new([path.bytes(), side.as_bytes()].concat());
+    Ok([path.clone(), beside("-wal")?, beside("-shm")?, beside("-journal")?])
+}
+
+/// Integrity is not identity: the rows must be those of the manifest.
+fn same_content(database: &Database, path: &Path) -> Result<()> {
+    let Some(saved) = &database.facts else { return Ok(()) };
+    let now = facts::facts(path)?;
+    for table in &saved.tables {
+        let rows = now.tables.iter().find(|t| t.name == table.name).map_or(0, |t| t.rows);
+        anyhow::ensure!(
+            rows == table.rows,
+            "the restored database {} has {rows} rows in {}, not {}",
+            database.path,
+            table.name,
+            table.rows
+        );
+    }
+    anyhow::ensure!(
+        now.logical == saved.logical,
+        "the restored database {} does not hold the saved values",
+        database.path
+    );
+    Ok(())
+}
+
+/// Builds a database from its dump and holds it against the manifest.
+pub fn load_dump(database: &Database, dumps: &Path, to: &Path, monitor: &dyn Monitor) -> Result<()> {
+    if !database.dump {
+        let message = format!("the backup has no SQL dump of {}", database.path);
+        return Err(Failure::new(Kind::Failed, message).hint("restore it without --sql-only").into());
+    }
+    monitor.step("loading dumps", None);
+    let dump = database.path.below(dumps)?;
+    let mut reader = BufReader::with_capacity(256 << 10, fs::File::open(&dump)?);
+    fs::create_dir_all(to.parent().context("a database has a folder")?)?;
+    load::load(&mut reader, to).with_context(|| format!("can't load the dump of {}", database.path))?;
+    if let Some(damage) = check::check(to)?.damage.first() {
+        anyhow::bail!("the database loaded from the dump of {} is damaged: {damage}", database.path);
+    }
+    same_content(database, to)
+}
