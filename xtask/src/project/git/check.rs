@@ -7,12 +7,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::put_back::{regular, skeleton};
+use super::put_back::skeleton;
 use super::run::{Input, Program, answer};
-use super::{bundle, refs};
+use super::{bundle, refs, saved};
 use crate::base::facts::GitFacts;
 use crate::base::interrupt;
-use crate::base::safe_path::SafePath;
 
 /// What is wrong with the bundles of the extracted `git/` folder `source`; empty when they are good.
 /// `scratch` is an empty folder with room for them.
@@ -45,10 +44,7 @@ pub(super) fn check_with(
             .collect());
     }
     let read = |name: &str| -> Result<String> {
-        let path = regular(source, &SafePath::new(name)?)?;
-        path.map_or(Ok(String::new()), |path| {
-            fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))
-        })
+        Ok(saved::text(source, name)?.map(|(_, text)| text).unwrap_or_default())
     };
     let shallow = read("shallow")?;
     if !shallow.is_empty() {

@@ -72,7 +72,7 @@ impl Git {
 }
 
 /// What is under way in a working copy, whose files and refs of its own lie in these folders.
-fn operation(own: &[&Path]) -> Option<&'static str> {
+pub(super) fn operation(own: &[&Path]) -> Option<&'static str> {
     let there = |name: &str| own.iter().any(|folder| folder.join(name).exists());
     match () {
         () if there("rebase-apply/applying") => Some("apply"),

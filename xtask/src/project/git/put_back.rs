@@ -10,10 +10,11 @@ use anyhow::{Context, Result, bail};
 
 use super::bundle;
 use super::config::{self, Setting};
-use super::refs::{self, Value};
+use super::refs::Value;
 use super::run::Program;
+use super::saved::{self, regular};
 use super::settings::{self, Fate};
-use super::state::{OWN_FILES, OWN_FOLDERS, SHARED_FILES};
+use super::state::SHARED_FILES;
 use super::twin::{copy, write};
 use crate::base::escape::escape;
 use crate::base::facts::GitFacts;
@@ -99,21 +100,6 @@ pub(super) fn skeleton(dir: &Path, settings: &[Setting], format: &str) -> Result
     write(&dir.join("HEAD"), b"ref: refs/heads/main\n")
 }
 
-/// A regular file of the extracted backup; links count as absent, as does all below a link.
-pub(super) fn regular(source: &Path, name: &SafePath) -> Result<Option<std::path::PathBuf>> {
-    let mut path = source.to_path_buf();
-    for part in name.parts() {
-        path.push(os_name::to_os(part)?);
-        match fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_symlink() => return Ok(None),
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
-        }
-    }
-    Ok(path.is_file().then_some(path))
-}
-
 struct Putting<'a> {
     program: Option<&'a Program>,
     source: &'a Path,
@@ -149,7 +135,6 @@ impl Putting<'_> {
         if settings::is_partial(&wished) {
             self.promise()?;
         }
-        listed.retain(|name, _| name.starts_with("refs/") && !name.starts_with("refs/xtask/"));
         self.refs(listed, &mut done)?;
         self.head()?;
         self.files(&mut done)?;
@@ -185,12 +170,8 @@ impl Putting<'_> {
 
     /// Where the history was cut off; before the objects, which would look broken without.
     fn shallow(&self) -> Result<()> {
-        let Some(path) = regular(self.source, &SafePath::new("shallow")?)? else { return Ok(()) };
-        let text = fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))?;
-        if let Some(line) = text.lines().find(|line| !refs::is_id(line)) {
-            bail!("{} has the line {line:?}, which is no commit", path.display());
-        }
-        write(&self.dir.join("shallow"), text.as_bytes())
+        let text: String = saved::shallow(self.source)?.iter().map(|id| format!("{id}\n")).collect();
+        if text.is_empty() { Ok(()) } else { write(&self.dir.join("shallow"), text.as_bytes()) }
     }
 
     /// Marks the packs of a partial clone, so that git knows that gaps are to be expected.
@@ -205,73 +186,44 @@ impl Putting<'_> {
     }
 
     fn refs(&self, listed: BTreeMap<String, String>, done: &mut PutBack) -> Result<()> {
-        let mut symbolic = BTreeMap::new();
-        if let Some(path) = regular(self.source, &SafePath::new("symrefs")?)? {
-            let text = fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))?;
-            for line in text.lines() {
-                match line.split_once(' ') {
-                    Some((name, to)) if refs::is_name(name) && refs::is_name(to) => {
-                        symbolic.insert(name.to_owned(), to.to_owned());
-                    }
-                    _ => bail!("{} has the line {line:?}, which names no ref", path.display()),
+        let refs = saved::refs(self.source, listed)?;
+        let ids: BTreeSet<&str> = refs
+            .values()
+            .filter_map(|v| if let Value::Id(id) = v { Some(id.as_str()) } else { None })
+            .collect();
+        let ids: Vec<&str> = ids.into_iter().collect();
+        let absent: BTreeSet<String> = bundle::absent(self.program, self.dir, &ids)?.into_iter().collect();
+        let mut packed = "# pack-refs with: sorted \n".to_owned();
+        for (name, value) in &refs {
+            match value {
+                Value::Id(id) if absent.contains(id) => {
+                    let what = format!("the ref {name} leads to {id}, which is not in the backup");
+                    done.findings.push(Finding::problem("git-ref", what));
+                }
+                Value::Id(id) => packed.push_str(&format!("{id} {name}\n")),
+                Value::Symbolic(_) => {
+                    let path = SafePath::new(name.as_bytes())?.below(self.dir)?;
+                    fs::create_dir_all(path.parent().unwrap_or(self.dir))?;
+                    write(&path, saved::line(value).as_bytes())?;
                 }
             }
         }
-        let ids: BTreeSet<&str> = listed.values().map(String::as_str).collect();
-        let ids: Vec<&str> = ids.into_iter().collect();
-        let absent: BTreeSet<String> = bundle::absent(self.program, self.dir, &ids)?.into_iter().collect();
-        let names: BTreeSet<&String> = listed.keys().chain(symbolic.keys()).collect();
-        let mut packed = "# pack-refs with: sorted \n".to_owned();
-        for name in &names {
-            let inside = format!("{name}/");
-            if names.range(inside.clone()..).next().is_some_and(|next| next.starts_with(&inside)) {
-                bail!("the backup has a ref {name} and another one below it");
-            }
-            let Some(id) = listed.get(*name).filter(|_| !symbolic.contains_key(*name)) else { continue };
-            if absent.contains(id) {
-                let what = format!("the ref {name} leads to {id}, which is not in the backup");
-                done.findings.push(Finding::problem("git-ref", what));
-            } else {
-                packed.push_str(&format!("{id} {name}\n"));
-            }
-        }
-        write(&self.dir.join("packed-refs"), packed.as_bytes())?;
-        for (name, to) in &symbolic {
-            let path = SafePath::new(name.as_bytes())?.below(self.dir)?;
-            fs::create_dir_all(path.parent().unwrap_or(self.dir))?;
-            write(&path, format!("ref: {to}\n").as_bytes())?;
-        }
-        Ok(())
+        write(&self.dir.join("packed-refs"), packed.as_bytes())
     }
 
     fn head(&self) -> Result<()> {
-        let path = regular(self.source, &SafePath::new("HEAD")?)?.context("the backup has no git/HEAD")?;
-        let text = fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))?;
-        let head = match refs::parse(&text).with_context(|| path.display().to_string())? {
-            Value::Symbolic(name) => format!("ref: {name}\n"),
-            Value::Id(id) => format!("{id}\n"),
-        };
-        write(&self.dir.join("HEAD"), head.as_bytes())
+        write(&self.dir.join("HEAD"), saved::line(&saved::head(self.source)?).as_bytes())
     }
 
-    /// Index, reflogs, and what a running operation keeps.
+    /// Index, reflogs, what a running operation keeps, and what all working copies share.
     fn files(&self, done: &mut PutBack) -> Result<()> {
-        let elsewhere = ["config", "config.worktree", "shallow"];
-        for name in OWN_FILES.iter().chain(&SHARED_FILES).filter(|name| !elsewhere.contains(name)) {
+        for name in saved::state(self.source, &mut done.findings)? {
+            self.file(&name)?;
+        }
+        for name in SHARED_FILES.iter().filter(|name| !["config", "shallow"].contains(name)) {
             self.file(&SafePath::new(*name)?)?;
         }
-        for entry in
-            fs::read_dir(self.source).with_context(|| format!("can't read {}", self.source.display()))?
-        {
-            let name = os_name::from_os(&entry?.file_name())?;
-            if name.starts_with(b"sharedindex.") || name.starts_with(b"BISECT_") {
-                self.file(&SafePath::new(name)?)?;
-            }
-        }
-        for folder in OWN_FOLDERS {
-            self.folder(&SafePath::new(folder)?, done)?;
-        }
-        self.folder(&SafePath::new("logs")?, done)
+        Ok(())
     }
 
     fn file(&self, name: &SafePath) -> Result<()> {
@@ -280,33 +232,6 @@ impl Putting<'_> {
         let to = name.below(self.dir)?;
         fs::create_dir_all(to.parent().unwrap_or(self.dir))?;
         copy(&from, &to).map(drop)
-    }
-
-    fn folder(&self, name: &SafePath, done: &mut PutBack) -> Result<()> {
-        let from = name.below(self.source)?;
-        match fs::symlink_metadata(&from) {
-            Ok(meta) if meta.is_dir() => {}
-            _ => return Ok(()),
-        }
-        let to = name.below(self.dir)?;
-        fs::create_dir_all(&to).with_context(|| format!("can't make {}", to.display()))?;
-        for entry in fs::read_dir(&from).with_context(|| format!("can't read {}", from.display()))? {
-            let entry = entry?;
-            let inside = name.join(&os_name::from_os(&entry.file_name())?)?;
-            let kind = entry.file_type()?;
-            let log =
-                inside.bytes().strip_prefix(b"logs/".as_slice()).and_then(|n| std::str::from_utf8(n).ok());
-            let is_log = name.parts().next() == Some(b"logs");
-            if kind.is_dir() {
-                self.folder(&inside, done)?;
-            } else if kind.is_file() && (!is_log || log.is_some_and(|n| n == "HEAD" || refs::is_name(n))) {
-                self.file(&inside)?;
-            } else {
-                let what = format!("git/{inside} is no file that git would have, and was left out");
-                done.findings.push(Finding::problem("git-file", what));
-            }
-        }
-        Ok(())
     }
 
     fn hooks(&self, apply_code: bool, done: &mut PutBack) -> Result<()> {

@@ -183,6 +183,14 @@ fn ended(mut command: Command, input: Input<'_>, out: Option<File>) -> Result<An
     })
 }
 
+/// Where an output goes that nobody reads.
+///
+/// # Errors
+/// What the system returns.
+pub fn nowhere() -> Result<File> {
+    File::options().write(true).open(NOWHERE).with_context(|| format!("can't open {NOWHERE}"))
+}
+
 /// Runs a call that must succeed; its standard output.
 ///
 /// # Errors

@@ -12,6 +12,9 @@ use super::*;
 
 mod cases;
 mod hostile;
+mod moment;
+mod replaced;
+mod replaced_hostile;
 
 /// A working copy `project` in a folder of its own.
 pub struct Sandbox {
