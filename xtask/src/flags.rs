@@ -3,6 +3,7 @@
 //! verb's own file; whatever is left over is refused.
 
 mod backup;
+mod guard;
 mod help;
 mod label;
 mod list;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 pub use self::backup::{Backup, BackupKind};
+pub use self::guard::Guard;
 pub use self::label::Label;
 pub use self::redo::Redo;
 pub use self::restore::{Here, Restore, Target};
@@ -88,6 +90,8 @@ pub enum Command {
     Undo(Undo),
     /// `redo`.
     Redo(Redo),
+    /// `guard`.
+    Guard(Guard),
 }
 
 /// `--json`, `--quiet` and `--color` alone, from arguments that may be wrong otherwise: so that a misuse is

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     match done.and_then(|outcome| ui.finish().map(|()| outcome)) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::WrongUse) => ExitCode::from(base::failure::Kind::Usage.exit_code()),
+        Ok(Outcome::Exit(code)) => ExitCode::from(code),
         Ok(Outcome::WithProblems) => ExitCode::from(commands::EXIT_WITH_PROBLEMS),
         Err(error) => {
             ui.error(&error);

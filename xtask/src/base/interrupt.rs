@@ -11,6 +11,10 @@ use anyhow::Result;
 use super::failure::{Failure, Kind};
 
 static STOPPED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// Set by the first signal: the next one ends the process.
+static LAST_CALL: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// The number of the signal that came last; 0 before.
+static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
 /// Installs the handlers. Call once, at the start.
 ///
@@ -20,9 +24,13 @@ static STOPPED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 pub fn install() -> Result<()> {
     use signal_hook::consts::TERM_SIGNALS;
     let flag = STOPPED.get_or_init(Arc::default);
+    let last_call = LAST_CALL.get_or_init(Arc::default);
+    let number = SIGNAL.get_or_init(Arc::default);
     for signal in TERM_SIGNALS {
         // In this order: the second signal finds the flag set and ends the process.
-        signal_hook::flag::register_conditional_shutdown(*signal, 130, Arc::clone(flag))?;
+        signal_hook::flag::register_conditional_shutdown(*signal, 130, Arc::clone(last_call))?;
+        signal_hook::flag::register(*signal, Arc::clone(last_call))?;
+        signal_hook::flag::register_usize(*signal, Arc::clone(number), usize::try_from(*signal)?)?;
         signal_hook::flag::register(*signal, Arc::clone(flag))?;
     }
     Ok(())
@@ -41,6 +49,17 @@ pub fn install() -> Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// The number of a signal that came since the last call, and takes its effect away: whoever runs another command
+/// passes it on and waits for that command's end.
+#[cfg(unix)]
+pub fn take_signal() -> Option<i32> {
+    let number = SIGNAL.get()?.swap(0, Ordering::SeqCst);
+    for flag in [&LAST_CALL, &STOPPED] {
+        flag.get().map(|flag| flag.store(false, Ordering::SeqCst));
+    }
+    i32::try_from(number).ok().filter(|number| *number != 0)
 }
 
 static UNTIL_DONE: AtomicUsize = AtomicUsize::new(0);

@@ -130,7 +130,9 @@ pub fn run(ui: &Ui, job: &Job<'_>, order: Order<'_>, mut findings: Vec<Finding>)
     // What was found while it was planned is among them.
     let known = findings.len();
     let mut all = findings;
-    all.extend(done.findings.iter().filter(|finding| !all[..known].contains(finding)).cloned().collect::<Vec<_>>());
+    all.extend(
+        done.findings.iter().filter(|finding| !all[..known].contains(finding)).cloned().collect::<Vec<_>>(),
+    );
     let seconds = line.seconds();
     // A store that can't be written any more: the undo record said so.
     let _ = line.done(job.store, Outcome::of(&all));
@@ -144,8 +146,11 @@ fn with_room(error: anyhow::Error, job: &Job<'_>) -> anyhow::Error {
     if !is_disk_full(&error) {
         return error;
     }
-    let hint =
-        format!("make room on the disks of {} and {}", job.project.root.display(), job.store.root().display());
+    let hint = format!(
+        "make room on the disks of {} and {}",
+        job.project.root.display(),
+        job.store.root().display()
+    );
     Failure::wrap(kind_of(&error), error).hint(hint).into()
 }
 
@@ -154,13 +159,13 @@ fn confirm(ui: &Ui, job: &Job<'_>, prepared: &Prepared<'_>, findings: &[Finding]
     findings.iter().for_each(|finding| ui.finding(finding));
     match ui.ask(&job.question) {
         Answer::Yes => Ok(()),
-        Answer::No => {
-            Err(Failure::new(Kind::Refused, "not confirmed; nothing was changed").into())
+        Answer::No => Err(Failure::new(Kind::Refused, "not confirmed; nothing was changed").into()),
+        Answer::Nobody => {
+            Err(Failure::new(Kind::Refused, "nobody is there to confirm this; nothing was changed")
+                .hint("see what it would do: --dry-run")
+                .hint("or answer yes beforehand: --force")
+                .into())
         }
-        Answer::Nobody => Err(Failure::new(Kind::Refused, "nobody is there to confirm this; nothing was changed")
-            .hint("see what it would do: --dry-run")
-            .hint("or answer yes beforehand: --force")
-            .into()),
     }
 }
 
@@ -209,7 +214,9 @@ fn report(ui: &Ui, job: &Job<'_>, counts: &Counts, done: &Done, not_applied: &[S
     ));
     for (path, rows) in &counts.rows {
         match rows {
-            Some(rows) => ui.line(format!("  {path}: {}, compared with the backup", ui::counted(*rows, "row", "rows"))),
+            Some(rows) => {
+                ui.line(format!("  {path}: {}, compared with the backup", ui::counted(*rows, "row", "rows")))
+            }
             None => ui.line(format!("  {path}: its files, byte for byte")),
         }
     }

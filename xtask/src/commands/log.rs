@@ -74,9 +74,11 @@ impl Run {
     /// # Errors
     /// When the store can't be written.
     pub fn done(mut self, store: &Store, outcome: Outcome) -> Result<()> {
-        if outcome == Outcome::WithProblems {
-            self.exit = EXIT_WITH_PROBLEMS;
-        }
+        self.exit = match outcome {
+            Outcome::WithProblems => EXIT_WITH_PROBLEMS,
+            Outcome::Exit(code) => code,
+            Outcome::Done | Outcome::WrongUse => 0,
+        };
         self.write(store)
     }
 

@@ -2,6 +2,7 @@
 
 mod backup;
 mod carry_out;
+mod guard;
 mod list;
 mod log;
 mod redo;
@@ -35,6 +36,8 @@ pub enum Outcome {
     WithProblems,
     /// Something was missing on the command line, and help was given instead.
     WrongUse,
+    /// Another command's exit code is passed on.
+    Exit(u8),
 }
 
 impl Outcome {
@@ -71,13 +74,14 @@ pub fn run(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
         Command::Restore(options) => restore::run(ui, &place, &options),
         Command::Undo(options) => undo::run(ui, &place, options),
         Command::Redo(options) => redo::run(ui, &place, options),
+        Command::Guard(options) => guard::run(ui, &place, options),
     }
 }
 
 /// Whether a command changes the project, or saves it: an interrupted restore is dealt with before.
 fn changes_the_project(command: &Command) -> bool {
     match command {
-        Command::Backup(_) => true,
+        Command::Backup(_) | Command::Guard(_) => true,
         Command::Restore(options) => options.target == Target::Here && !options.dry_run,
         Command::Undo(options) => !options.list && !options.dry_run,
         Command::Redo(options) => !options.dry_run,
@@ -107,6 +111,12 @@ fn finish_what_was_interrupted(ui: &Ui, invocation: &Invocation) -> Result<()> {
         Recovered::Nothing => {}
         Recovered::Finished(backup) => ui.note(format!(
             "the restore of backup {backup} that was interrupted is finished now (cargo xtask undo takes it back)"
+        )),
+        Recovered::Guarded { backup, left: None } => ui.note(format!(
+            "a guard was interrupted; the databases are as in backup {backup}, which was taken before its command"
+        )),
+        Recovered::Guarded { backup, left: Some(left) } => ui.note(format!(
+            "a guard was interrupted; the databases are put back as in backup {backup}, which was taken before its command (what that left is in the safety copy {left})"
         )),
         Recovered::TakenBack(backup) => ui.note(format!(
             "the restore of backup {backup} that was interrupted is taken back: everything is as it was before"

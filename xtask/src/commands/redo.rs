@@ -26,7 +26,10 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Redo) -> Result<Outcome> {
 }
 
 fn nothing() -> anyhow::Error {
-    Failure::new(Kind::NotFound, "no undo is in effect that could be taken back, or something was restored since")
-        .hint("`cargo xtask undo --list` shows what was restored and taken back")
-        .into()
+    Failure::new(
+        Kind::NotFound,
+        "no undo is in effect that could be taken back, or something was restored since",
+    )
+    .hint("`cargo xtask undo --list` shows what was restored and taken back")
+    .into()
 }

@@ -112,7 +112,11 @@ pub fn brief(ui: &Ui, prepared: &Prepared<'_>) {
     if !plan.extra.is_empty() {
         let named: Vec<String> = plan.extra.iter().take(5).map(ToString::to_string).collect();
         let more = if plan.extra.len() > named.len() { ", …" } else { "" };
-        let count = ui::counted(plan.extra.len() as u64, "path that the backup does not hold stays", "paths that the backup does not hold stay");
+        let count = ui::counted(
+            plan.extra.len() as u64,
+            "path that the backup does not hold stays",
+            "paths that the backup does not hold stay",
+        );
         ui.note(format!("{count}: {}{more} (--exact removes them)", named.join(", ")));
     }
 }
@@ -127,12 +131,14 @@ fn databases(ui: &Ui, prepared: &Prepared<'_>) {
             (State::Unreadable, _) => {
                 ui.styled(Style::Warning, format!("replace  {path}, which SQLite can't read: {rows}"));
             }
-            (State::Locked, _) => ui.styled(
-                Style::Bad,
-                format!("replace  {path}, which another program keeps locked: {rows}"),
-            ),
+            (State::Locked, _) => {
+                ui.styled(Style::Bad, format!("replace  {path}, which another program keeps locked: {rows}"))
+            }
             (State::Differs, None) => {
-                ui.styled(Style::Warning, format!("replace  {path}: {rows}; what is there now can't be compared"));
+                ui.styled(
+                    Style::Warning,
+                    format!("replace  {path}: {rows}; what is there now can't be compared"),
+                );
             }
             (State::Differs, Some(change)) => {
                 let (appear, changed, vanish) = change.totals();
@@ -144,7 +150,10 @@ fn databases(ui: &Ui, prepared: &Prepared<'_>) {
                 );
                 if !change.schema.is_empty() {
                     let count = change.schema.len() as u64;
-                    text.push_str(&format!("; {}", ui::counted(count, "change of the schema", "changes of the schema")));
+                    text.push_str(&format!(
+                        "; {}",
+                        ui::counted(count, "change of the schema", "changes of the schema")
+                    ));
                 }
                 ui.styled(Style::Warning, text);
                 for table in change.tables.iter().take(SHOWN_MAX) {
@@ -197,7 +206,8 @@ pub fn git_words(step: &GitStep) -> Option<String> {
             }
             parts.extend(plan.index.then(|| "index".to_owned()));
             if let Some((before, after)) = &plan.operation {
-                let word = |operation: &Option<String>| operation.clone().unwrap_or_else(|| "none".to_owned());
+                let word =
+                    |operation: &Option<String>| operation.clone().unwrap_or_else(|| "none".to_owned());
                 parts.push(format!("operation under way {} → {}", word(before), word(after)));
             }
             if parts.is_empty() {

@@ -17,7 +17,10 @@ A safety copy is taken first, and `undo` takes it back once more.",
         switch("--dry-run", "print what would change and change nothing"),
         switch("--force", "answer yes to the question whether to go on, and nothing else"),
     ],
-    examples: &[("redo", "what undo took back is in effect again"), ("redo --dry-run", "what that would change")],
+    examples: &[
+        ("redo", "what undo took back is in effect again"),
+        ("redo --dry-run", "what that would change"),
+    ],
     exits: &[
         FAILED,
         USAGE,

@@ -67,6 +67,14 @@ fn every_verb_and_option_is_understood() {
                 ..restore_to("latest", "")
             }),
         ),
+        (
+            "guard --label v2 --check SELECT·1 --check=SELECT·2 -- ./migrate --label x --store",
+            Command::Guard(Guard {
+                label: Some("v2".parse().unwrap()),
+                checks: vec!["SELECT 1".into(), "SELECT 2".into()],
+                command: ["./migrate", "--label", "x", "--store"].map(OsString::from).to_vec(),
+            }),
+        ),
         ("undo --force", Command::Undo(Undo { force: true, ..Undo::default() })),
         ("undo --list --dry-run", Command::Undo(Undo { list: true, dry_run: true, force: false })),
         ("redo --dry-run", Command::Redo(Redo { dry_run: true, force: false })),
@@ -172,6 +180,9 @@ fn misuse_is_refused_with_the_reason_and_the_usage() {
         ("verify --quick", "unknown option --quick"),
         ("restore latest --to x --exact", "--exact is for a restore over the project"),
         ("restore latest --verify-only --git", "--git is for a restore over the project"),
+        ("guard ./migrate", "stands behind --"),
+        ("guard --", "stands behind --"),
+        ("guard ./migrate -- ./other", "stands behind --"),
         ("undo latest", "takes no further words"),
         ("restore latest --to --dry-run", "--to needs a value"),
         ("restore latest --to x --dry-ru", "did you mean --dry-run?"),

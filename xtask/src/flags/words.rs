@@ -16,6 +16,8 @@ pub struct Words {
     taken: BTreeMap<&'static str, Vec<OsString>>,
     /// What is neither an option nor a value of one.
     pub free: Vec<OsString>,
+    /// How many of these stand before `--`.
+    pub before_dashes: usize,
 }
 
 impl Words {
@@ -144,6 +146,7 @@ impl Prepared {
             return Err(unknown(wrong, verb));
         }
         into.free.extend(rest);
+        into.before_dashes = into.free.len();
         into.free.extend(self.literal);
         Ok(())
     }
@@ -160,7 +163,7 @@ impl Prepared {
 
 /// Nothing taken yet.
 pub fn none() -> Words {
-    Words { taken: BTreeMap::new(), free: Vec::new() }
+    Words { taken: BTreeMap::new(), free: Vec::new(), before_dashes: 0 }
 }
 
 fn find(name: &str) -> Option<&'static Opt> {

@@ -132,8 +132,12 @@ impl Journal {
             Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
         };
         let journal: Journal = serde_json::from_slice(&bytes)
-            .with_context(|| format!("the journal {} of an unfinished restore is not readable", path.display()))
-            .hint("what was replaced lies beside it, in the folder old/ of the run; nothing there is removed")?;
+            .with_context(|| {
+                format!("the journal {} of an unfinished restore is not readable", path.display())
+            })
+            .hint(
+                "what was replaced lies beside it, in the folder old/ of the run; nothing there is removed",
+            )?;
         if journal.format > FORMAT {
             let text = format!("{} was written by a newer version of this tool", path.display());
             return Err(Failure::new(Kind::Refused, text)
@@ -311,7 +315,8 @@ impl Journal {
         if todo.is_empty() {
             return Ok(findings);
         }
-        let files: Vec<(SafePath, PathBuf)> = todo.iter().map(|(p, live, ..)| (p.clone(), live.clone())).collect();
+        let files: Vec<(SafePath, PathBuf)> =
+            todo.iter().map(|(p, live, ..)| (p.clone(), live.clone())).collect();
         let mut held = hold_all(&files)?;
         for (path, live, from, to) in &todo {
             // Between looking and locking somebody may have come.
@@ -355,7 +360,8 @@ pub(super) fn busy(path: &SafePath, reason: &str) -> anyhow::Error {
 }
 
 fn written_since(path: &SafePath) -> Finding {
-    Finding::advice("written-since", "another program has written to the database since it was put back").at(path)
+    Finding::advice("written-since", "another program has written to the database since it was put back")
+        .at(path)
 }
 
 /// What an unfinished restore is told as by commands that change nothing.
@@ -364,10 +370,13 @@ pub fn unfinished(root: &Path) -> Option<Finding> {
         Ok(None) => return None,
         // One that works right now is not unfinished.
         Ok(Some(_)) if workshop::is_alive(root) => return None,
-        Ok(Some(journal)) => format!("a restore of backup {} was interrupted and is not finished", journal.backup),
+        Ok(Some(journal)) => {
+            format!("a restore of backup {} was interrupted and is not finished", journal.backup)
+        }
         Err(error) => format!("{error:#}"),
     };
-    let hint = "the next command that changes something finishes it or takes it back, `cargo xtask undo` for one";
+    let hint =
+        "the next command that changes something finishes it or takes it back, `cargo xtask undo` for one";
     Some(Finding::problem("unfinished-restore", text).hint(hint))
 }
 

@@ -9,6 +9,7 @@ pub mod add_git;
 pub mod bring_back;
 mod copy_databases;
 pub mod extract;
+pub mod guard;
 pub mod journal;
 pub mod place;
 pub mod present;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::recover;
 use crate::base::failure::{Failure, Kind, hints_of, kind_of};
 use crate::base::finding::Finding;
-use super::journal;
 use crate::project::config::Config;
 use crate::project::git::{self, Opened};
 use crate::project::root::{self, Project};
@@ -137,7 +137,7 @@ impl Place {
                 ));
             }
         }
-        findings.extend(self.root.as_deref().and_then(journal::unfinished));
+        findings.extend(self.root.as_deref().and_then(recover::unfinished));
         if let Some(problem) = store.problem() {
             findings.push(Finding::advice(
                 "store-file",

@@ -345,8 +345,18 @@ impl Prepared<'_> {
         safety: bool,
         monitor: &dyn Monitor,
     ) -> Result<Done> {
-        let Prepared { order, shop, plan, databases, databases_removed, git, findings, present, moves, finishes } =
-            self;
+        let Prepared {
+            order,
+            shop,
+            plan,
+            databases,
+            databases_removed,
+            git,
+            findings,
+            present,
+            moves,
+            finishes,
+        } = self;
         let Shop::Here(workshop) = shop else { anyhow::bail!("a dry run can't be carried out") };
         let applying = Applying {
             project,
@@ -497,7 +507,8 @@ impl Applying<'_> {
                 _ => false,
             };
             if !same {
-                let text = format!("{} changed since the restore was planned; nothing was restored", step.path);
+                let text =
+                    format!("{} changed since the restore was planned; nothing was restored", step.path);
                 return Err(Failure::new(Kind::Failed, text).hint("run it again").into());
             }
         }
@@ -567,9 +578,9 @@ impl Applying<'_> {
         let bytes = path.bytes();
         let mut all = all.map(SafePath::bytes);
         all.any(|database| {
-            bytes.strip_prefix(database).is_some_and(|rest| {
-                [b"".as_slice(), b"-wal", b"-shm", b"-journal"].contains(&rest)
-            })
+            bytes
+                .strip_prefix(database)
+                .is_some_and(|rest| [b"".as_slice(), b"-wal", b"-shm", b"-journal"].contains(&rest))
         })
     }
 
@@ -581,7 +592,8 @@ impl Applying<'_> {
         let changed = self.databases.iter().filter(|step| step.state != State::Same);
         record.databases = changed.map(|step| step.path().clone()).collect();
         record.databases.extend(self.databases_removed.iter().cloned());
-        let is_git = |rename: &Rename| rename.path.bytes() == b".git" || rename.path.bytes().starts_with(b".git/");
+        let is_git =
+            |rename: &Rename| rename.path.bytes() == b".git" || rename.path.bytes().starts_with(b".git/");
         let mut git = journal.renames.iter().filter(|rename| is_git(rename));
         record.git = match (&self.git, git.next()) {
             (_, None) => GitTouch::Untouched,
@@ -606,7 +618,12 @@ fn never_still(path: &SafePath) -> anyhow::Error {
 }
 
 /// Goes back to the state before, and tells whether that worked.
-fn take_back(journal: &mut Journal, root: &Path, error: anyhow::Error, monitor: &dyn Monitor) -> anyhow::Error {
+fn take_back(
+    journal: &mut Journal,
+    root: &Path,
+    error: anyhow::Error,
+    monitor: &dyn Monitor,
+) -> anyhow::Error {
     match journal.turn_back(root, monitor) {
         Ok(_) => error.context("it was not restored, and everything is as it was"),
         Err(second) => {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::journal::{Direction, Journal, NAME};
+use super::guard;
+use super::journal::{self, Direction, Journal};
 use super::staging::MOVING;
 use super::workshop::{self, Workshop};
 use crate::base::failure::{Kind, ResultExt, kind_of};
@@ -25,13 +26,38 @@ pub enum Recovered {
     Finished(BackupId),
     /// The project is as it was before this backup was to be restored.
     TakenBack(BackupId),
+    /// A guard was killed, and the databases are as they were before its command.
+    Guarded {
+        /// The backup that was taken before the command.
+        backup: BackupId,
+        /// The safety copy of what the command left; absent when it had changed nothing.
+        left: Option<BackupId>,
+    },
 }
 
-/// The project around a folder in which a restore was interrupted. It is found by its journal alone: the
-/// configuration and git may be among what is not in its place.
+/// The project around a folder in which a restore or a guard was interrupted. It is found by what that left
+/// alone: the configuration and git may be among what is not in its place.
 pub fn find(from: &Path) -> Option<PathBuf> {
     let from = from.canonicalize().ok()?;
-    from.ancestors().find(|folder| workshop::folder(folder).join(NAME).is_file()).map(Path::to_path_buf)
+    from.ancestors().find(|folder| workshop::folder(folder).is_dir()).map(Path::to_path_buf)
+}
+
+/// What commands that change nothing say of it.
+pub fn unfinished(root: &Path) -> Option<Finding> {
+    let hint =
+        "the next command that changes something deals with it, `cargo xtask undo` or `backup` for one";
+    match guard::note(root) {
+        Ok(None) => journal::unfinished(root),
+        Ok(Some(_)) if guard::is_running(root) => None,
+        Ok(Some(note)) => {
+            let text = format!(
+                "the guard of {} was interrupted; the databases may be half-way between before and after",
+                note.command
+            );
+            Some(Finding::problem("unfinished-guard", text).hint(hint))
+        }
+        Err(error) => Some(Finding::problem("unfinished-guard", format!("{error:#}"))),
+    }
 }
 
 /// Finishes an unfinished restore, or takes it back; throws away what one left that had changed nothing.
@@ -42,6 +68,14 @@ pub fn find(from: &Path) -> Option<PathBuf> {
 pub fn recover(root: &Path, monitor: &dyn Monitor) -> Result<(Recovered, Vec<Finding>)> {
     let folder = workshop::folder(root);
     let Some(mut journal) = Journal::read(root)? else {
+        if let Some(note) = guard::note(root)? {
+            if guard::is_running(root) {
+                return Ok((Recovered::Nothing, Vec::new()));
+            }
+            monitor.step("putting back what a guarded command left", None);
+            let done = guard::recover(root, &note, monitor)?;
+            return Ok((Recovered::Guarded { backup: note.backup, left: done.safety }, done.findings));
+        }
         if folder.is_dir() && !workshop::is_alive(root) && !folder.join(MOVING).exists() {
             Workshop::begin(root)?.end()?;
         }
@@ -66,7 +100,9 @@ pub fn recover(root: &Path, monitor: &dyn Monitor) -> Result<(Recovered, Vec<Fin
                     format!("the interrupted restore of backup {backup} could neither be finished nor taken back")
                 })
                 .hint("see what is in the way, and run this again; nothing is lost: what was replaced lies in .xtask-restore/")?;
-            let text = format!("the interrupted restore of backup {backup} was taken back, because it can't be finished: {error:#}");
+            let text = format!(
+                "the interrupted restore of backup {backup} was taken back, because it can't be finished: {error:#}"
+            );
             findings.push(Finding::advice("restore-taken-back", text));
             (Recovered::TakenBack(backup), findings)
         }

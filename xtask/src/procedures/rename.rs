@@ -54,7 +54,8 @@ impl Rename {
         if let Some(staged) = staged.filter(|_| comes) {
             within(root, &self.path)?;
             ensure!(!links::exists(&path)?, "{} appeared meanwhile", path.display());
-            fs::rename(&staged, &path).with_context(|| format!("can't move {} to its place", path.display()))?;
+            fs::rename(&staged, &path)
+                .with_context(|| format!("can't move {} to its place", path.display()))?;
         }
         Ok(())
     }
@@ -147,7 +148,11 @@ mod tests {
                         (true, false, _) | (false, _, false) => None,
                         (false, _, true) => Some("old"),
                     };
-                    assert_eq!(fs::read_to_string(&path).ok().as_deref(), expected, "{step:?} {killed_after}");
+                    assert_eq!(
+                        fs::read_to_string(&path).ok().as_deref(),
+                        expected,
+                        "{step:?} {killed_after}"
+                    );
                 }
             }
         }

@@ -10,9 +10,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::guard;
 use super::staging::{ALIVE, STAGING, lock};
 use crate::base::failure::ResultExt;
-use crate::base::{durable, file_facts};
+use crate::base::{durable, links};
+
+/// What is in the workshop and no restore's.
+const STAYS: [&str; 3] = [ALIVE, guard::NOTE, guard::LOCK];
 
 /// Where a restore works, as long as this lives.
 pub struct Workshop {
@@ -37,7 +41,7 @@ impl Workshop {
         let alive = lock(root, &folder)?;
         for entry in fs::read_dir(&folder).with_context(|| format!("can't read {}", folder.display()))? {
             let entry = entry.with_context(|| format!("can't read {}", folder.display()))?;
-            if entry.file_name() != ALIVE {
+            if !STAYS.iter().any(|name| entry.file_name() == *name) {
                 let path = entry.path();
                 durable::remove_tree(&path).with_context(|| format!("can't remove {}", path.display()))?;
             }
@@ -78,16 +82,22 @@ impl Workshop {
         self.work.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Takes it away, journal first: from then on nothing is unfinished.
+    /// Takes it away, journal first: from then on nothing is unfinished. A guard's note stays.
     ///
     /// # Errors
     /// When something can't be removed; the next restore does it, if the journal is gone.
     pub fn end(self) -> Result<()> {
-        let Workshop { folder, alive, .. } = self;
+        let Workshop { folder, work, alive } = self;
         let attempt = || -> Result<()> {
             durable::remove_file(&folder.join(super::journal::NAME))?;
             durable::sync_dir(&folder)?;
+            if links::exists(&work)? {
+                durable::remove_tree(&work)?;
+            }
             drop(alive); // Windows removes no open file
+            if links::exists(&folder.join(guard::NOTE))? {
+                return Ok(());
+            }
             Ok(durable::remove_tree(&folder)?)
         };
         attempt().with_context(|| format!("can't remove {}", folder.display()))
@@ -96,7 +106,12 @@ impl Workshop {
 
 /// Whether a restore works in it right now.
 pub fn is_alive(root: &Path) -> bool {
-    match File::open(folder(root).join(ALIVE)).map(|file| file.try_lock()) {
+    is_alive_in(&folder(root))
+}
+
+/// The same of a workshop.
+pub fn is_alive_in(folder: &Path) -> bool {
+    match File::open(folder.join(ALIVE)).map(|file| file.try_lock()) {
         Ok(Err(fs::TryLockError::WouldBlock)) => true,
         // No such file, or nobody holds it.
         _ => false,

@@ -57,7 +57,10 @@ pub fn harden(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// `file:/…?immutable=1` of an absolute path.
-fn immutable_uri(absolute: &Path) -> Result<String> {
+///
+/// # Errors
+/// On Windows, when the path is not Unicode.
+pub fn immutable_uri(absolute: &Path) -> Result<String> {
     let bytes = crate::base::os_name::from_os(absolute.as_os_str())?;
     let mut uri = "file://".to_owned();
     if !bytes.starts_with(b"/") {

@@ -12,6 +12,14 @@ use crate::ui::Ui;
 
 use super::super::Outcome;
 
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document {
+    id: String,
+    restored: bool,
+    findings: Vec<Finding>,
+}
+
 /// Runs it.
 ///
 /// # Errors
@@ -47,12 +55,6 @@ pub fn run(ui: &Ui, entry: &StoreEntry, mut findings: Vec<Finding>) -> Result<Ou
     }
     let verdict = if damage.is_empty() { "good" } else { "DAMAGED" };
     ui.line(format!("backup {} is {verdict}; nothing was restored", entry.id));
-    ui.document(&Document {
-        id: entry.id.to_string(),
-        restored: false,
-        findings: findings.clone(),
-        
-    })?;
+    ui.document(&Document { id: entry.id.to_string(), restored: false, findings: findings.clone() })?;
     Ok(Outcome::of(&findings))
 }
-

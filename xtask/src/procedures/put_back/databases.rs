@@ -145,9 +145,8 @@ fn compare_all(
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let there = steps.iter().filter(|step| step.state == State::Differs);
-    let files: Vec<(SafePath, PathBuf)> = there
-        .map(|step| Ok((step.path().clone(), step.path().below(root)?)))
-        .collect::<Result<_>>()?;
+    let files: Vec<(SafePath, PathBuf)> =
+        there.map(|step| Ok((step.path().clone(), step.path().below(root)?))).collect::<Result<_>>()?;
     if files.is_empty() {
         return Ok(());
     }

@@ -100,8 +100,7 @@ pub(super) fn prepare(
     if !there {
         let fresh = work.join(FRESH);
         file_facts::create_private_dir(&fresh)?;
-        let put = git::put_back(&source, facts, &fresh, order.trusts_code())
-            .context("can't restore git")?;
+        let put = git::put_back(&source, facts, &fresh, order.trusts_code()).context("can't restore git")?;
         findings.extend(put.findings);
         return Ok(GitStep::Create { not_applied: put.not_applied });
     }
