@@ -85,6 +85,10 @@ mod system {
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
         fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
     }
+
+    pub fn may_write(path: &Path) -> bool {
+        rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+    }
 }
 
 #[cfg(windows)]
@@ -133,6 +137,11 @@ mod system {
         use std::os::windows::fs::OpenOptionsExt;
         const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
         fs::OpenOptions::new().read(true).custom_flags(OPEN_REPARSE_POINT).open(path)
+    }
+
+    pub fn may_write(path: &Path) -> bool {
+        // On a folder the attribute says something else; what can't be written there fails when it is.
+        fs::metadata(path).is_ok_and(|meta| meta.is_dir() || !meta.permissions().readonly())
     }
 }
 
@@ -198,6 +207,11 @@ pub fn create_private_file(path: &Path) -> io::Result<fs::File> {
 /// What the system returns; on Unix also when the path is a link.
 pub fn open_itself(path: &Path) -> io::Result<fs::File> {
     system::open_itself(path)
+}
+
+/// Whether this user may write a file, or make files in a folder, as far as can be told without trying.
+pub fn may_write(path: &Path) -> bool {
+    system::may_write(path)
 }
 
 /// Sets the modification time of a folder; systems that don't open folders leave it.

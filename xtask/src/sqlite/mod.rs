@@ -1,8 +1,9 @@
 //! Databases: pin them at one instant, copy their pages, check a copy, state its facts, write it as SQL and
 //! load that again. The only floor that knows rusqlite.
 //!
-//! A live database is only ever opened by `pin`, and only read there. Everything else works on private
-//! copies, which are opened as immutable and therefore neither locked nor changed.
+//! A live database is only ever opened by `pin`, which reads it, and by `overwrite`, which puts an image into
+//! it. Everything else works on private copies, which are opened as immutable and therefore neither locked
+//! nor changed.
 
 mod catalog;
 pub mod check;
@@ -14,6 +15,8 @@ mod literal;
 pub mod load;
 mod locks;
 mod open;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the restore in place is built on it next"))]
+pub mod overwrite;
 pub mod pin;
 mod real;
 mod statement;

@@ -21,6 +21,7 @@ use crate::base::digest::Digest;
 use crate::base::safe_path::SafePath;
 
 mod damage;
+mod overwrite;
 
 /// Databases with everything that is easily lost.
 const FEATURES: &[(&str, &str)] = &[
