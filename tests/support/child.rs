@@ -132,6 +132,25 @@ impl Locker {
     }
 }
 
+/// Has a database open all the time, with one connection and one prepared statement, and looks when it is asked.
+pub struct Observer(Process);
+
+impl Observer {
+    /// Opens it and looks once. `reading`: within a read transaction that stays open.
+    pub fn start(database: &Path, reading: bool) -> Observer {
+        Observer(Process::start(if reading { "observe-reading" } else { "observe" }, database))
+    }
+
+    /// How many rows of `learnings` it sees now; a read transaction is ended after that.
+    pub fn rows(&mut self) -> i64 {
+        self.0.last.store(-1, Ordering::SeqCst);
+        let stdin = self.0.child.stdin.as_mut().unwrap();
+        writeln!(stdin, "look").unwrap();
+        self.0.wait_for(0);
+        self.0.reported()
+    }
+}
+
 /// What the two ledgers say together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
@@ -164,6 +183,9 @@ fn entry() {
         Some("write-wal") => write(&place, "wal"),
         Some("write-delete") => write(&place, "delete"),
         Some("crash") => spill(&place),
+        Some("observe") => observe(&place, false),
+        Some("observe-reading") => observe(&place, true),
+        Some("delete") => delete(&place),
         other => panic!("no role {other:?}"),
     }
 }
@@ -198,6 +220,36 @@ fn hold(memory: &Path) {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     drop((index, vectors));
+}
+
+fn observe(database: &Path, reading: bool) {
+    let connection = Connection::open(database).unwrap();
+    connection.busy_timeout(Duration::from_secs(20)).unwrap();
+    if reading {
+        connection.execute_batch("BEGIN").unwrap();
+    }
+    let mut statement = connection.prepare("SELECT count(*) FROM learnings").unwrap();
+    let mut count = || statement.query_row([], |row| row.get::<_, i64>(0)).unwrap();
+    report(count());
+    let mut line = String::new();
+    while std::io::stdin().read_line(&mut line).unwrap() > 0 {
+        let seen = count();
+        if !connection.is_autocommit() {
+            connection.execute_batch("COMMIT").unwrap();
+        }
+        report(seen);
+        line.clear();
+    }
+}
+
+fn delete(database: &Path) {
+    let connection = Connection::open(database).unwrap();
+    connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+    connection.execute_batch("DELETE FROM learnings WHERE id % 2 = 0; DELETE FROM metrics").unwrap();
+    report(0);
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    drop(connection);
 }
 
 fn lock(database: &Path, how: &str) {
@@ -262,6 +314,11 @@ fn write(memory: &Path, journal: &str) {
 /// and is killed in the middle of it, as by a power cut.
 pub fn crash_in_a_transaction(database: &Path) {
     drop(Process::start("crash", database));
+}
+
+/// Deletes every second row of `learnings`, in the write-ahead log only, and is killed: the log stays.
+pub fn delete_and_crash(database: &Path) {
+    drop(Process::start("delete", database));
 }
 
 fn spill(database: &Path) {

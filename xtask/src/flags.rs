@@ -25,7 +25,7 @@ pub use self::backup::{Backup, BackupKind};
 pub use self::guard::Guard;
 pub use self::label::Label;
 pub use self::redo::Redo;
-pub use self::restore::{Here, Restore, Target};
+pub use self::restore::{Restore, Target};
 use self::table::{GLOBAL, PROGRAM, VERBS, Verb};
 pub use self::undo::Undo;
 pub use self::verify::{Targets, Verify};

@@ -1,5 +1,6 @@
 //! Every way to say something, and every way to say it wrong.
 
+use super::restore::Here;
 use super::*;
 use crate::base::failure::{hints_of, kind_of};
 use crate::base::safe_path::SafePath;

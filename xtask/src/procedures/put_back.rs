@@ -413,10 +413,12 @@ impl Applying<'_> {
         let mut tries = 0;
         let held = loop {
             tries += 1;
+            let before = databases::marks(root, &self.databases)?;
             let copy = if safety { Some(self.safety_copy(done, monitor)?) } else { None };
             monitor.step("locking the databases", None);
-            let plan = databases::hold(root, &self.databases, &self.databases_removed)?;
-            match databases::copy_old(&plan, root, workshop.work(), copy.as_ref())? {
+            let plan = databases::hold(root, &self.databases, &self.databases_going())?;
+            let now = databases::marks(root, &self.databases)?;
+            match databases::copy_old(&plan, workshop.work(), copy.as_ref(), (&before, &now))? {
                 None => {
                     journal.databases = plan.overwrites;
                     journal.renames.extend(plan.renames);
@@ -427,7 +429,9 @@ impl Applying<'_> {
             }
         };
         self.compare_with_plan(root)?;
-        let mut renames = self.file_renames()?;
+        // What goes makes room; files bring the folders that databases lie in.
+        let mut renames = databases::removals(root, &self.databases_removed)?;
+        renames.extend(self.file_renames()?);
         renames.append(&mut journal.renames);
         renames.extend(repository::renames(root, &self.git, &self.order, workshop.work())?);
         let mut number = 0;
@@ -475,7 +479,7 @@ impl Applying<'_> {
             .context("no safety copy could be made, so nothing was restored")?;
         let archive = Archive::open(&taken.archive)?;
         for step in self.plan.steps.iter().filter(|step| step.before.is_some()) {
-            if self.present.databases.binary_search(&step.path).is_ok() {
+            if self.is_database_file(&step.path) {
                 continue;
             }
             let place = layout::place(&Part::File(step.path.clone()))?.context("a file has a place")?;
@@ -492,7 +496,7 @@ impl Applying<'_> {
 
     /// Nothing that is replaced has changed since it was looked at, and nothing has appeared.
     fn compare_with_plan(&self, root: &Path) -> Result<()> {
-        for step in &self.plan.steps {
+        for step in self.plan.steps.iter().filter(|step| !self.is_database_file(&step.path)) {
             let path = step.path.below(root)?;
             let now = match fs::symlink_metadata(&path) {
                 Ok(meta) => Some(file_facts::identity(&meta)),
@@ -563,16 +567,24 @@ impl Applying<'_> {
             return Ok(());
         }
         let now = file_facts::identity(&meta);
-        let same = match self.present.identities.get(path) {
-            // Renaming changes the change time.
-            Some(then) => (now.size, now.mtime_ns, now.inode) == (then.size, then.mtime_ns, then.inode),
-            // A database and what lies beside it; looked at under their locks.
-            None => self.is_database_file(path),
-        };
+        // A database and what lies beside it were looked at under their locks.
+        let same = self.is_database_file(path)
+            || self.present.identities.get(path).is_some_and(|then| {
+                // Renaming changes the change time.
+                (now.size, now.mtime_ns, now.inode) == (then.size, then.mtime_ns, then.inode)
+            });
         anyhow::ensure!(same, "{path} was written while it was replaced");
         Ok(())
     }
 
+    /// Databases that are there now and go: they are in no backup, or something else takes their place.
+    fn databases_going(&self) -> Vec<SafePath> {
+        let replaced = self.moves.iter().filter(|one| one.takes).map(|one| &one.path);
+        let replaced = replaced.filter(|path| self.present.databases.binary_search(path).is_ok());
+        self.databases_removed.iter().chain(replaced).cloned().collect()
+    }
+
+    /// A database, or what SQLite has beside one.
     fn is_database_file(&self, path: &SafePath) -> bool {
         let all = self.databases.iter().map(DatabaseStep::path).chain(&self.present.databases);
         let bytes = path.bytes();

@@ -25,9 +25,4 @@ impl Scope {
             Scope::Paths(paths) => paths.contains(path),
         }
     }
-
-    /// Whether it is the whole project.
-    pub fn is_all(&self) -> bool {
-        matches!(self, Scope::All)
-    }
 }

@@ -7,6 +7,7 @@
 
 mod catalog;
 pub mod check;
+pub mod compare;
 pub mod dump;
 pub mod facts;
 pub mod header;
@@ -15,7 +16,6 @@ mod literal;
 pub mod load;
 mod locks;
 mod open;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the restore in place is built on it next"))]
 pub mod overwrite;
 pub mod pin;
 pub mod question;

@@ -5,6 +5,7 @@
 //! restored rows. Where SQLite can't open what is there, or nothing is there, its files come by renames, and
 //! whatever lay beside it goes with it: an old write-ahead log beside a new database would destroy it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -108,7 +109,7 @@ pub(super) fn prepare<'a>(
         }
         let live = database.path.below(root)?;
         let state = match fs::symlink_metadata(&live) {
-            Ok(meta) if meta.is_file() => State::Differs,
+            Ok(meta) if meta.is_file() && !is_gutted(root, &database.path)? => State::Differs,
             Ok(meta) if meta.is_dir() => {
                 let text = format!("{} is a folder now, and a database in the backup", database.path);
                 return Err(Failure::new(Kind::Refused, text).hint("move that folder away first").into());
@@ -121,6 +122,16 @@ pub(super) fn prepare<'a>(
     }
     compare_all(root, &mut steps, &images, work, monitor)?;
     Ok((steps, findings))
+}
+
+/// Whether a database lost all of its main file, and what SQLite kept beside it is still there. Opening such a one
+/// would make SQLite remove that, too.
+fn is_gutted(root: &Path, path: &SafePath) -> Result<bool> {
+    let [main, wal, _, journal] = stage_database::files(path)?;
+    let size = |path: &SafePath| -> Result<u64> {
+        Ok(fs::symlink_metadata(path.below(root)?).map_or(0, |meta| meta.len()))
+    };
+    Ok(size(&main)? == 0 && size(&wal)? + size(&journal)? > 0)
 }
 
 /// The bytes of a database that could not be opened when it was saved.
@@ -189,20 +200,24 @@ fn compare_all(
 /// Databases whose locks are held, and how each is put back.
 pub(super) struct Holding {
     pub held: Held,
+    /// Those whose locks are held.
+    paths: Vec<SafePath>,
     pub overwrites: Vec<Overwrite>,
     pub renames: Vec<Rename>,
 }
 
 /// Locks the databases.
 ///
+/// `going` are those that are there now and go: they are locked, too, and looked at.
+///
 /// # Errors
 /// Of kind `Refused` when a program keeps one locked.
-pub(super) fn hold(root: &Path, steps: &[DatabaseStep<'_>], removed: &[SafePath]) -> Result<Holding> {
+pub(super) fn hold(root: &Path, steps: &[DatabaseStep<'_>], going: &[SafePath]) -> Result<Holding> {
     let changing = || steps.iter().filter(|step| step.state != State::Same);
     let mut files = Vec::new();
-    for path in changing().map(|step| step.path()).chain(removed) {
+    for path in changing().map(|step| step.path()).chain(going) {
         let file = path.below(root)?;
-        if fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file()) {
+        if fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file()) && !is_gutted(root, path)? {
             files.push((path.clone(), file));
         }
     }
@@ -244,12 +259,9 @@ pub(super) fn hold(root: &Path, steps: &[DatabaseStep<'_>], removed: &[SafePath]
             }
         }
     }
-    for path in removed {
-        for file in stage_database::files(path)? {
-            renames.extend(comes(root, file, None)?);
-        }
-    }
-    Ok(Holding { held, overwrites, renames })
+    let mut paths: Vec<SafePath> = files.into_iter().map(|(path, _)| path).collect();
+    paths.retain(|path| !unopenable.contains(path));
+    Ok(Holding { held, paths, overwrites, renames })
 }
 
 /// What makes a path what was staged, or absent; nothing where it is absent and stays so.
@@ -259,37 +271,84 @@ fn comes(root: &Path, path: SafePath, staged: Option<SafePath>) -> Result<Option
     Ok((there || staged.is_some()).then_some(Rename { path, staged, old, if_empty: false }))
 }
 
+/// What takes databases away, with all that lies beside them.
+///
+/// # Errors
+/// When the project can't be read.
+pub(super) fn removals(root: &Path, paths: &[SafePath]) -> Result<Vec<Rename>> {
+    let mut renames = Vec::new();
+    for path in paths {
+        for file in stage_database::files(path)? {
+            renames.extend(comes(root, file, None)?);
+        }
+    }
+    Ok(renames)
+}
+
 /// What takes a path away.
 pub(super) fn goes(path: SafePath) -> Result<Rename> {
     Ok(Rename { path, staged: None, old: Some(journal::aside(0)?), if_empty: false })
 }
 
+/// What tells whether the files of databases are still the same, without opening them: of each the main file,
+/// the write-ahead log and the journal.
+pub(super) type Marks = BTreeMap<SafePath, [Option<Mark>; 3]>;
+
+/// Inode, size and modification time. Not the change time: as root, SQLite gives its side files an owner anew
+/// whenever it opens them.
+type Mark = ((u64, u64), u64, i128);
+
+/// Takes the marks.
+///
+/// # Errors
+/// When a file can't be looked at.
+pub(super) fn marks(root: &Path, steps: &[DatabaseStep<'_>]) -> Result<Marks> {
+    let mut marks = Marks::new();
+    for step in steps {
+        let [main, wal, _, journal] = stage_database::files(step.path())?;
+        let look = |path: SafePath| -> Result<Option<Mark>> {
+            let path = path.below(root)?;
+            match fs::symlink_metadata(&path) {
+                Ok(meta) => {
+                    let identity = file_facts::identity(&meta);
+                    Ok(Some((identity.inode, identity.size, identity.mtime_ns)))
+                }
+                Err(error) if super::gone(&error) => Ok(None),
+                Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+            }
+        };
+        marks.insert(step.path().clone(), [look(main)?, look(wal)?, look(journal)?]);
+    }
+    Ok(marks)
+}
+
 /// Copies what the databases are now, under their locks. The path of one that is not what the safety copy holds
-/// any more, if there is such a one.
+/// any more, if there is such a one. `before` are the marks from before the safety copy: they count where that
+/// could only keep the bytes of the files.
 ///
 /// # Errors
 /// When there is no room.
 pub(super) fn copy_old(
     holding: &Holding,
-    root: &Path,
     work: &Path,
     safety: Option<&Manifest>,
+    (before, now): (&Marks, &Marks),
 ) -> Result<Option<SafePath>> {
-    for overwrite in &holding.overwrites {
-        let old = overwrite.old.below(work)?;
+    for path in &holding.paths {
+        let old = journal::place(OLD_IMAGES, path.bytes())?.below(work)?;
         if let Some(folder) = old.parent() {
             file_facts::create_private_dir(folder)?;
         }
         crate::base::durable::remove_file(&old)?;
-        holding.held.copy_image(&overwrite.path, &old, &|_| {})?;
+        holding.held.copy_image(path, &old, &|_| {})?;
         let Some(safety) = safety else { continue };
-        let saved = safety.databases.iter().find(|database| database.path == overwrite.path);
-        // An empty file is no database to the safety copy, which holds it as a file.
-        let is_empty = fs::metadata(overwrite.path.below(root)?)?.len() == 0;
-        match saved.and_then(|database| database.image) {
-            Some(digest) if journal::digest(&old)? == digest => {}
-            None if saved.is_none() && is_empty => {}
-            _ => return Ok(Some(overwrite.path.clone())),
+        let saved = safety.databases.iter().find(|database| database.path == *path);
+        let same = match saved.and_then(|database| database.image) {
+            Some(digest) => journal::digest(&old)? == digest,
+            None => before.get(path) == now.get(path),
+        };
+        if !same {
+            return Ok(Some(path.clone()));
         }
     }
     Ok(None)

@@ -18,7 +18,6 @@ mod facts;
 mod put_back;
 mod refs;
 mod reftable;
-#[cfg_attr(not(test), expect(dead_code, reason = "the restore in place, which calls it, comes next"))]
 pub mod replace;
 mod run;
 mod saved;
