@@ -5,6 +5,7 @@
 //! writes a ref, an index or a reflog on the way: no hook runs, and no entry of a log appears by itself.
 
 mod compare;
+pub mod hold;
 mod live;
 mod merge;
 mod objects;

@@ -8,7 +8,7 @@ use anyhow::{Context, Error, Result};
 use super::super::Git;
 use super::super::refs::{self, Value};
 use super::live::Live;
-use super::{RefChange, shown};
+use super::{RefChange, hold, shown};
 use crate::base::escape::escape;
 use crate::base::facts::GitFacts;
 use crate::base::failure::{Failure, Kind};
@@ -73,24 +73,27 @@ pub(super) fn form(git: &Git, facts: &GitFacts) -> Result<()> {
     Ok(())
 }
 
-/// Locks that another git process holds, or has left.
+/// Locks that another git process holds, or has left; our own don't count.
 pub(super) fn locks(git: &Git, live: &Live) -> Result<()> {
-    let mut found: Option<PathBuf> = match live.locks.first() {
-        Some(name) => Some(git.common.join(os_name::to_os(name)?)),
-        None => None,
-    };
+    if let Some(name) = live.locks.first() {
+        return Err(locked(&git.common.join(os_name::to_os(name)?)));
+    }
     for entry in fs::read_dir(&git.own).with_context(|| format!("can't read {}", git.own.display()))? {
         let path = entry?.path();
-        if found.is_none() && path.extension().is_some_and(|end| end == "lock") {
-            found = Some(path);
+        if path.extension().is_some_and(|end| end == "lock") && !hold::is_ours(&path) {
+            return Err(locked(&path));
         }
     }
-    let Some(path) = found else { return Ok(()) };
+    Ok(())
+}
+
+/// A lock is there that is not ours.
+pub(super) fn locked(path: &Path) -> Error {
     let message = format!("another git process is running, or one was killed: {} is there", path.display());
-    Err(refused(message)
+    refused(message)
         .hint("let it end and try again")
         .hint(format!("if there is none, remove the lock: rm '{}'", path.display()))
-        .into())
+        .into()
 }
 
 /// Branches that would move, or be checked out here, and that a linked working copy has checked out.

@@ -1,6 +1,6 @@
 //! Writes what takes the place of what. Only what differs is replaced.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
-use super::super::refs::Value;
+use super::super::refs::{self, Value};
 use super::super::saved::{self, regular};
 use super::super::twin::write;
 use super::compare::{differs, index_differs};
@@ -77,56 +77,55 @@ impl Staging<'_> {
         Ok(path)
     }
 
-    /// Loose refs that stay are copied as they are; what changes goes into `packed-refs`, which is replaced
-    /// first: a ref is in one of the two at any time.
+    /// `packed-refs` comes first, and has all that lies in a folder which is replaced after it: a ref that
+    /// the backup has, or that stays, can be read at any time. Only symbolic refs are away for a moment.
     fn refs(&mut self) -> Result<()> {
         let (live, wanted, merge) = (&self.sides.live, &self.sides.wanted, self.sides.merge());
-        let (mut loose_differ, mut lines, mut packed_differ) = (false, Vec::new(), false);
-        for folder in ["refs/heads", "refs/tags"] {
-            create_private_dir(&self.new.join(folder))?;
-        }
-        for name in live.loose.keys() {
-            if merge.loose_stays(name) {
-                copy_itself(&self.sides.git.common.join(os_name::to_os(name)?), &self.place(name)?)?;
-            } else {
-                loose_differ = true;
+        let stays_loose = |name: &[u8]| live.loose.contains_key(name) && merge.loose_stays(name);
+        let mut tops: BTreeSet<&[u8]> =
+            live.loose.keys().filter(|name| !merge.loose_stays(name)).map(|name| top(name)).collect();
+        for (name, value) in &wanted.refs {
+            if !can_be_packed(name.as_bytes(), value) && !stays_loose(name.as_bytes()) {
+                tops.insert(top(name.as_bytes()));
             }
         }
-        for (name, line) in &live.packed {
-            if merge.packed_stays(name) {
-                lines.push((name.clone(), line.lines.clone()));
-            } else {
-                packed_differ = true;
+        let mut packed = Lines::new();
+        for (name, line) in live.packed.iter().filter(|(name, _)| merge.packed_stays(name)) {
+            packed.insert(name, (&line.id, line.lines.clone()));
+        }
+        for (name, value) in &live.loose {
+            if !tops.contains(top(name)) || !merge.loose_stays(name) {
+                continue;
+            }
+            match value {
+                Some(value) if can_be_packed(name, value) => pack(&mut packed, name, value),
+                _ => copy_itself(&self.sides.git.common.join(os_name::to_os(name)?), &self.place(name)?)?,
             }
         }
         for (name, value) in &wanted.refs {
-            let bytes = name.as_bytes();
-            let there = match live.loose.get(bytes) {
-                Some(_) => merge.loose_stays(bytes),
-                None => false,
-            };
-            let packed = live.packed.contains_key(bytes) && merge.packed_stays(bytes);
-            match value {
-                _ if there || packed => {}
-                Value::Id(id) if !NEVER_PACKED.iter().any(|folder| name.starts_with(folder)) => {
-                    lines.push((bytes.to_vec(), format!("{id} {name}\n").into_bytes()));
-                    packed_differ = true;
+            let name = name.as_bytes();
+            if can_be_packed(name, value) {
+                if !stays_loose(name) {
+                    pack(&mut packed, name, value);
                 }
-                value => {
-                    write(&self.place(bytes)?, saved::line(value).as_bytes())?;
-                    loose_differ = true;
-                }
+            } else if !stays_loose(name) {
+                write(&self.place(name)?, saved::line(value).as_bytes())?;
             }
         }
-        if packed_differ {
+        let before = live.packed.iter().map(|(name, line)| (name.as_slice(), line.lines.as_slice()));
+        if !before.eq(packed.iter().map(|(name, (_, line))| (*name, line.as_slice()))) {
             // Sorted by name; not every tag's line says what it leads to, so the file does not claim that.
-            lines.sort();
             let mut text = b"# pack-refs with: sorted \n".to_vec();
-            text.extend(lines.into_iter().flat_map(|(_, line)| line));
+            text.extend(packed.values().flat_map(|(_, line)| line.iter()));
             self.file("packed-refs", Some(&text))?;
         }
-        if loose_differ {
-            self.replace(Path::new("refs"), true);
+        for name in tops {
+            let name = SafePath::new(name)?;
+            if matches!(name.bytes(), b"refs/heads" | b"refs/tags") {
+                create_private_dir(&name.below(&self.new)?)?;
+            }
+            let is_there = links::exists(&name.below(&self.new)?)?;
+            self.replace(&name.below(Path::new(""))?, is_there);
         }
         Ok(())
     }
@@ -239,6 +238,30 @@ impl Staging<'_> {
         }
         Ok(())
     }
+}
+
+/// Lines of `packed-refs`: name, id, and the line itself with what may follow it.
+type Lines<'a> = BTreeMap<&'a [u8], (&'a str, Vec<u8>)>;
+
+fn pack<'a>(packed: &mut Lines<'a>, name: &'a [u8], value: &'a Value) {
+    let Value::Id(id) = value else { return };
+    if packed.get(name).is_none_or(|(there, _)| there != id) {
+        packed.insert(name, (id, [id.as_bytes(), b" ", name, b"\n"].concat()));
+    }
+}
+
+/// The folder or file right below `refs/` that a ref lies in.
+fn top(name: &[u8]) -> &[u8] {
+    let end = name.iter().enumerate().filter(|(_, b)| **b == b'/').nth(1);
+    end.map_or(name, |(at, _)| &name[..at])
+}
+
+/// Whether git would pack a ref: it is an id, all working copies share it, and its name is a proper one.
+fn can_be_packed(name: &[u8], value: &Value) -> bool {
+    let proper = std::str::from_utf8(name).is_ok_and(refs::is_name);
+    proper
+        && matches!(value, Value::Id(_))
+        && !NEVER_PACKED.iter().any(|own| name.starts_with(own.as_bytes()))
 }
 
 /// A copy with the time of now.

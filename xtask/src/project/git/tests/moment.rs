@@ -68,6 +68,8 @@ pub fn told(sandbox: &Sandbox) -> BTreeMap<&'static str, String> {
     let mut told = sandbox.observe(&sandbox.root);
     let strict = sandbox.try_git(&sandbox.root, &["fsck", "--strict", "--no-dangling"]);
     told.insert("strict", String::from_utf8_lossy(&strict.stdout).into_owned());
+    let history = sandbox.try_git(&sandbox.root, &["log", "--format=%h %s", "HEAD"]);
+    told.insert("history", String::from_utf8_lossy(&history.stdout).into_owned());
     told.insert("state", sandbox.git(&["ls-files", "--unmerged"]));
     told
 }

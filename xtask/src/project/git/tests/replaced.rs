@@ -220,6 +220,8 @@ fn a_bisect_in_the_backup_and_now() {
     sandbox.git(&["bisect", "reset"]);
     put_into(&sandbox, Program::find().as_ref(), &then, false);
     then.files_back(&sandbox);
+    // Refs that each working copy has for itself are never packed.
+    assert!(sandbox.root.join(".git/refs/bisect/bad").is_file());
     sandbox.git(&["bisect", "good"]);
     sandbox.git(&["bisect", "reset"]);
     assert_eq!(sandbox.git(&["for-each-ref", "refs/bisect"]), "");
@@ -308,6 +310,32 @@ fn shallow_then_and_whole_now_and_the_other_way_round() {
             sandbox.git(&["branch", "later"]);
         },
     );
+    // Cut off at a commit of the backup: with what is behind it, it is whole again.
+    there_and_back(
+        || clone(&[]),
+        |sandbox| {
+            let url = sandbox.git(&["remote", "get-url", "origin"]);
+            fs::remove_dir_all(sandbox.root.join(".git")).unwrap();
+            sandbox.git_in(&sandbox.path(""), &["clone", "-q", "--depth", "1", url.trim(), "again"]);
+            fs::rename(sandbox.path("again/.git"), sandbox.root.join(".git")).unwrap();
+        },
+    );
+}
+
+#[test]
+fn refs_without_a_log() {
+    there_and_back(
+        || {
+            let sandbox = Sandbox::new(&[]);
+            sandbox.git(&["config", "core.logAllRefUpdates", "false"]);
+            sandbox.commit("a.txt", "one\n");
+            sandbox
+        },
+        |sandbox| {
+            sandbox.git(&["config", "core.logAllRefUpdates", "true"]);
+            sandbox.commit("a.txt", "two\n");
+        },
+    );
 }
 
 #[test]
@@ -380,27 +408,26 @@ fn a_change_in_the_moment_of_the_backup_is_seen() {
         let sandbox = full();
         // Of one size and one moment: only that the index is not younger than the file tells of it.
         let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
-        let set = |name: &str| {
-            let file = fs::OpenOptions::new().write(true).open(sandbox.root.join(name)).unwrap();
-            file.set_modified(time).unwrap();
+        let set = |path: PathBuf, seconds: u64| {
+            let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+            file.set_modified(time + std::time::Duration::from_secs(seconds)).unwrap();
         };
         sandbox.git(&["config", "core.trustctime", "false"]);
         sandbox.write("a.txt", "aaa\n");
-        set("a.txt");
+        set(sandbox.root.join("a.txt"), 0);
         sandbox.git(&["add", "a.txt"]);
         sandbox.write("a.txt", "bbb\n");
-        set("a.txt");
-        set(".git/index");
+        set(sandbox.root.join("a.txt"), 0);
+        set(sandbox.root.join(".git/index"), 0);
         let then = Moment::of(&sandbox, program.as_ref());
         assert!(then.told["status"].contains("1 MM"), "{}", then.told["status"]);
-        sandbox.git(&["reset", "-q", "--hard"]);
-        let aside = fs::metadata(then.source().join("index")).unwrap().modified().unwrap();
-        let file = fs::OpenOptions::new().write(true).open(then.source().join("index")).unwrap();
-        // As an archive gives it back: younger than the files.
-        file.set_modified(aside + std::time::Duration::from_secs(60)).unwrap();
+        // The file itself stays as it is, and so what the index says of it fits. An archive may give an
+        // index back younger than the files.
+        sandbox.git(&["reset", "-q"]);
+        set(then.source().join("index"), 60);
         put_into(&sandbox, program.as_ref(), &then, false);
-        then.files_back(&sandbox);
-        same(&told(&sandbox), &then, &["refs", "reflogs"], program.is_some());
+        same(&told(&sandbox), &then, &["reflogs"], program.is_some());
+        same(&told(&sandbox), &then, &["reflogs"], program.is_some());
     }
 }
 

@@ -107,6 +107,36 @@ fn locks_of_other_processes() {
 }
 
 #[test]
+fn git_waits_while_its_locks_are_held() {
+    let sandbox = full();
+    let then = Moment::of(&sandbox, Program::find().as_ref());
+    let git = opened(&sandbox.root, Program::find());
+    let held = replace::hold::take(git.folder()).unwrap();
+    sandbox.write("a.txt", "x");
+    for args in
+        [&["add", "a.txt"][..], &["commit", "-q", "-a", "-m", "x"], &["stash"], &["pack-refs", "--all"]]
+    {
+        assert!(!sandbox.try_git(&sandbox.root, args).status.success(), "{args:?}");
+    }
+    // They don't stand in our own way.
+    let work = tempfile::tempdir_in(sandbox.path("")).unwrap();
+    replace::stage(&git, &then.source(), &then.facts, false, work.path()).unwrap();
+    drop(held);
+    sandbox.git(&["commit", "-q", "-a", "-m", "x"]);
+    // Killed: the next run takes them over, and removes them; not those of git.
+    std::mem::forget(replace::hold::take(git.folder()).unwrap());
+    drop(replace::hold::take(git.folder()).unwrap());
+    std::mem::forget(replace::hold::take(git.folder()).unwrap());
+    replace::hold::sweep(git.folder()).unwrap();
+    fs::write(git.folder().join("HEAD.lock"), "").unwrap();
+    replace::hold::sweep(git.folder()).unwrap();
+    let error = replace::hold::take(git.folder()).unwrap_err();
+    assert_eq!(kind_of(&error), Kind::Refused);
+    let locks = fs::read_dir(git.folder()).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(locks.filter(|path| path.extension().is_some_and(|end| end == "lock")).count(), 1);
+}
+
+#[test]
 fn forms_that_files_do_not_do_justice_to() {
     let sandbox = full();
     let then = Moment::of(&sandbox, Program::find().as_ref());
@@ -268,18 +298,29 @@ fn every_step_leaves_a_repository() {
     sandbox.git(&["reflog", "expire", "--expire=all", "--expire-unreachable=all", "--all"]);
     sandbox.git(&["gc", "-q", "--prune=now"]);
     sandbox.git(&["branch", "loose"]);
+    sandbox.git(&["branch", "-f", "main", "other"]);
     let git = opened(&sandbox.root, Program::find());
     let work = tempfile::tempdir_in(sandbox.path("")).unwrap();
-    let replaced = replace::stage(&git, &then.source(), &then.facts, true, work.path()).unwrap();
-    let places = |r: &Replacement| r.path.file_name().unwrap().to_string_lossy().into_owned();
-    let order: Vec<String> = replaced.iter().map(places).collect();
+    let replaced = replace::stage(&git, &then.source(), &then.facts, false, work.path()).unwrap();
+    let place =
+        |r: &Replacement| r.path.strip_prefix(sandbox.root.join(".git")).unwrap().display().to_string();
+    let order: Vec<String> = replaced.iter().map(place).collect();
     let at = |name: &str| order.iter().position(|other| other == name).unwrap();
-    assert!(
-        at("packed-refs") < at("refs") && at("refs") < at("HEAD") && at("HEAD") < at("index"),
-        "{order:?}"
-    );
+    assert!(at("packed-refs") < at("refs/heads"), "{order:?}");
+    assert!(at("refs/heads") < at("HEAD") && at("HEAD") < at("index"), "{order:?}");
     for (number, replacement) in replaced.iter().enumerate() {
-        apply(std::slice::from_ref(replacement), &work.path().join(format!("aside-{number}")));
+        let aside = work.path().join(format!("aside-{number}"));
+        let away = Replacement { staged: None, ..replacement.clone() };
+        apply(&[away], &aside);
+        if replacement.path.starts_with(sandbox.root.join(".git/refs")) {
+            // Between the two renames: it is a repository, and every ref is there.
+            for line in then.told["refs"].lines() {
+                let (name, rest) = line.split_once(' ').unwrap();
+                assert_eq!(sandbox.git(&["rev-parse", name]).trim(), rest.split(' ').next().unwrap());
+            }
+            sandbox.git(&["rev-parse", "refs/heads/other", "refs/heads/loose"]);
+        }
+        apply(std::slice::from_ref(replacement), &aside);
         for args in [["status", "--porcelain"], ["for-each-ref", "--format=%(refname) %(objecttype)"]] {
             sandbox.git(&args);
         }
@@ -299,7 +340,7 @@ fn what_is_written_is_as_readable_as_what_was_there() {
     let then = Moment::of(&sandbox, Program::find().as_ref());
     sandbox.commit("a.txt", "later\n");
     put_into(&sandbox, Program::find().as_ref(), &then, true);
-    for name in ["index", "packed-refs", "refs/heads", "logs", "logs/HEAD", "logs/refs/heads/main"] {
+    for name in ["index", "packed-refs", "refs", "refs/heads", "logs", "logs/HEAD", "logs/refs/heads/main"] {
         let path = sandbox.root.join(".git").join(name);
         let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode, if path.is_dir() { 0o2770 } else { 0o660 }, "{name}");
