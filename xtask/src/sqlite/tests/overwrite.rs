@@ -83,6 +83,7 @@ impl Drop for Opener {
 fn child_that_has_a_database_open() {
     let Some(database) = std::env::var_os(CHILD) else { return };
     let connection = Connection::open(PathBuf::from(database)).unwrap();
+    connection.busy_timeout(Duration::ZERO).unwrap();
     let mut prepared: BTreeMap<String, rusqlite::Statement<'_>> = BTreeMap::new();
     for line in std::io::stdin().lines() {
         let sql = line.unwrap();

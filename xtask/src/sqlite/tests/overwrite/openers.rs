@@ -215,6 +215,19 @@ fn another_page_size_or_encoding_needs_the_database_alone() {
 }
 
 #[test]
+fn the_cookie_is_new_too_where_a_database_is_replaced_as_a_whole() {
+    for mode in MODES {
+        let made =
+            Case::new(&format!("PRAGMA page_size=1024; {} PRAGMA schema_version=41;", table("delete")), "");
+        let case = Case::new(&format!("{} PRAGMA schema_version=40;", table(mode)), "");
+        let case = Case { image: made.image.clone(), ..case };
+        case.overwrite().unwrap();
+        case.is_image();
+        assert_eq!(value(&case.live, "PRAGMA schema_version"), "42");
+    }
+}
+
+#[test]
 fn what_can_not_be_held_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| (safe(name), folder.path().join(name));

@@ -213,6 +213,32 @@ fn damage_inside_a_live_database_is_no_obstacle() {
     }
 }
 
+/// SQLite takes its locks on the page at 1 GiB, which can be neither read nor written.
+#[test]
+fn a_database_beyond_the_page_with_the_locks() {
+    if std::env::var_os("XTASK_TEST_FULL").is_none_or(|value| value != "1") {
+        return; // it writes some gigabytes
+    }
+    for mode in MODES {
+        let large =
+            format!("{}INSERT INTO t VALUES(1, zeroblob(560000000)), (2, zeroblob(560000000));", table(mode));
+        let case = Case::new(&large, "DELETE FROM t WHERE id = 2; VACUUM");
+        let mut opener = Opener::start(&case.live);
+        assert_eq!(opener.ask("SELECT count(*) FROM t"), "1");
+        assert!(case.overwrite().unwrap() > 100_000);
+        assert_eq!(opener.ask("SELECT count(*) FROM t"), "2");
+        case.is_image();
+        let small = case.folder.path().join("small");
+        run(&case.live, "DELETE FROM t; VACUUM");
+        case.take_image(&small);
+        run(&case.live, "INSERT INTO t VALUES(1, zeroblob(560000000)), (2, zeroblob(560000000))");
+        let case = Case { image: small, ..case };
+        case.overwrite().unwrap();
+        case.is_image();
+        assert_eq!(opener.ask("SELECT count(*) FROM t"), "0");
+    }
+}
+
 #[test]
 fn what_sqlite_can_not_begin_with_is_unopenable() {
     for (at, with) in [(0, 0xee), (16, 0xff), (19, 0x09), (21, 0x01), (47, 0x09)] {
