@@ -410,6 +410,8 @@ impl Applying<'_> {
         let root = &self.project.root;
         let store = RawPath::of(self.store.root())?;
         let mut journal = Journal::new(self.order.manifest.id.clone(), workshop.run(), store);
+        // Until the end, other git commands say that git is busy.
+        let _git_is_busy = repository::lock(root, &self.git)?;
         let mut tries = 0;
         let held = loop {
             tries += 1;

@@ -15,6 +15,7 @@ use crate::base::id::BackupId;
 use crate::base::interrupt;
 use crate::base::monitor::Monitor;
 use crate::base::os_name;
+use crate::project::git::replace::hold;
 use crate::store::Store;
 
 /// What became of an unfinished restore.
@@ -77,7 +78,9 @@ pub fn recover(root: &Path, monitor: &dyn Monitor) -> Result<(Recovered, Vec<Fin
             return Ok((Recovered::Guarded { backup: note.backup, left: done.safety }, done.findings));
         }
         if folder.is_dir() && !workshop::is_alive(root) && !folder.join(MOVING).exists() {
-            Workshop::begin(root)?.end()?;
+            let workshop = Workshop::begin(root)?;
+            hold::sweep(&root.join(".git"))?;
+            workshop.end()?;
         }
         return Ok((Recovered::Nothing, Vec::new()));
     };
@@ -124,6 +127,7 @@ pub fn recover(root: &Path, monitor: &dyn Monitor) -> Result<(Recovered, Vec<Fin
             }
         }
     }
+    hold::sweep(&root.join(".git"))?;
     workshop.end()?;
     Ok((recovered, findings))
 }

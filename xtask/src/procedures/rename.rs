@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::base::file_facts;
 use crate::base::links;
 use crate::base::safe_path::SafePath;
 
@@ -45,6 +46,18 @@ impl Rename {
         if let Some(old) = &self.old {
             let old = old.below(work)?;
             let to_go = !links::exists(&old)? && (comes || staged.is_none()) && links::exists(&path)?;
+            // A file is replaced in one step, so that its name is there at every moment: `.git/HEAD`, without
+            // which there is no repository, for one.
+            if let Some(staged) = staged.as_ref().filter(|_| comes)
+                && is_file(staged)
+                && is_file(&path)
+                && (links::exists(&old)? && is_same(&old, &path)
+                    || to_go && fs::hard_link(&path, &old).is_ok())
+            {
+                within(root, &self.path)?;
+                return fs::rename(staged, &path)
+                    .with_context(|| format!("can't move {} to its place", path.display()));
+            }
             if to_go && !(self.if_empty && fs::read_dir(&path)?.next().is_some()) {
                 within(root, &self.path)?;
                 fs::rename(&path, &old)
@@ -77,6 +90,10 @@ impl Rename {
         let old = old.below(work)?;
         if links::exists(&old)? {
             within(root, &self.path)?;
+            if is_same(&old, &path) {
+                // It was about to be replaced, and was not.
+                return fs::remove_file(&old).with_context(|| format!("can't remove {}", old.display()));
+            }
             ensure!(
                 !links::exists(&path)?,
                 "{} appeared meanwhile, and what was there before lies in {}",
@@ -87,6 +104,21 @@ impl Rename {
         }
         Ok(())
     }
+}
+
+fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file())
+}
+
+/// Whether two names lead to one file.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let inode = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_file() => Some(file_facts::identity(&meta).inode),
+        // What is not there, or no file, is no other name of anything.
+        _ => None,
+    };
+    // Where there are no inodes, nothing is known to be the same.
+    inode(a).is_some_and(|inode| inode != (0, 0)) && inode(a) == inode(b)
 }
 
 /// Every folder above a path is a folder of the project and no link: nothing is moved out of it.
@@ -119,7 +151,7 @@ mod tests {
     #[test]
     fn every_state_in_between_can_be_finished_and_taken_back() {
         for (staged, old) in [(true, true), (true, false), (false, true)] {
-            for killed_after in 0..=2 {
+            for (killed_after, linked) in [(0, false), (1, false), (2, false), (1, true), (2, true)] {
                 for forward in [true, false] {
                     let root = tempfile::tempdir().unwrap();
                     let work = root.path().join(".work");
@@ -133,7 +165,14 @@ mod tests {
                         fs::write(work.join("tree/x"), "new").unwrap();
                     }
                     if old && killed_after > 0 {
-                        fs::rename(&path, work.join("old/0")).unwrap();
+                        let aside = work.join("old/0");
+                        // Both ways lead here: with a second name first, and by one rename after the other.
+                        if linked && staged {
+                            fs::hard_link(&path, &aside)
+                        } else {
+                            fs::rename(&path, &aside)
+                        }
+                        .unwrap();
                     }
                     if staged && killed_after > 1 {
                         fs::rename(work.join("tree/x"), &path).unwrap();

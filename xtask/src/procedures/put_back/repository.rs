@@ -19,7 +19,7 @@ use crate::base::links;
 use crate::base::monitor::Monitor;
 use crate::base::os_name;
 use crate::base::safe_path::SafePath;
-use crate::project::git::replace::{self, GitPlan};
+use crate::project::git::replace::{self, GitPlan, hold};
 use crate::project::git::{self, Opened};
 
 /// What becomes of git.
@@ -118,6 +118,17 @@ pub(super) fn prepare(
             let text = format!("{} is there and is no git repository", root.join(".git").display());
             Err(Failure::new(Kind::Refused, text).hint("move it aside, and restore again").into())
         }
+    }
+}
+
+/// Takes git's own locks, where something of git is replaced.
+///
+/// # Errors
+/// Of kind `Refused` when another git process holds one.
+pub(super) fn lock(root: &Path, step: &GitStep) -> Result<Option<hold::Held>> {
+    match step {
+        GitStep::Replace(plan) if !plan.is_empty() => Ok(Some(hold::take(&root.join(".git"))?)),
+        _ => Ok(None),
     }
 }
 
