@@ -7,6 +7,8 @@
 
 mod catalog;
 pub mod check;
+#[cfg_attr(not(test), expect(dead_code, reason = "the plan of a restore tells with it what changes next"))]
+pub mod compare;
 pub mod dump;
 pub mod facts;
 pub mod header;
