@@ -20,6 +20,7 @@ use super::pin::{PinOutcome, pin};
 use crate::base::digest::Digest;
 use crate::base::safe_path::SafePath;
 
+mod compare;
 mod damage;
 mod overwrite;
 

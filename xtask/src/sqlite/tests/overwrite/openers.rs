@@ -241,6 +241,8 @@ fn what_can_not_be_held_is_told_apart() {
     let names: Vec<String> = not_held.iter().map(|n| n.path.to_string()).collect();
     assert_eq!(names, ["absent.db", "folder.db", "text.db"]);
     assert!(not_held.iter().all(|n| n.obstacle == Obstacle::Unopenable), "{not_held:?}");
+    let reasons: Vec<&str> = not_held.iter().map(|n| n.reason.as_str()).collect();
+    assert!(reasons[1].contains("not a file") && reasons[2].contains("not a database"), "{reasons:?}");
     assert!(!all[0].1.exists());
     let mut other = Opener::start(&all[2].1);
     assert!(other.ask("INSERT INTO t VALUES(1)").contains("locked"));
