@@ -140,6 +140,9 @@ fn databases(ui: &Ui, prepared: &Prepared<'_>) {
                     format!("replace  {path}: {rows}; what is there now can't be compared"),
                 );
             }
+            (State::Differs, Some(change)) if change.is_empty() => {
+                ui.styled(Style::Warning, format!("replace  {path}: the same {rows}, in other pages"));
+            }
             (State::Differs, Some(change)) => {
                 let (appear, changed, vanish) = change.totals();
                 let mut text = format!(

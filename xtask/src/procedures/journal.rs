@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::rename::{self, Rename};
@@ -27,7 +27,7 @@ use crate::base::links;
 use crate::base::monitor::Monitor;
 use crate::base::raw_path::RawPath;
 use crate::base::safe_path::SafePath;
-use crate::sqlite::overwrite::{self, Held, Obstacle};
+use crate::sqlite::overwrite::{self, CommitFailure, Committed, Held, Obstacle};
 use crate::store::undo_log::Record;
 
 /// Its name in the workshop.
@@ -213,6 +213,14 @@ impl Journal {
         // Where even this finds no room: killed from here on, it is finished instead, which is as good an end.
         let _ = self.write(root);
         let findings = self.back(root, monitor)?;
+        if let Some(finding) = findings.first() {
+            // The journal stays: what was there before lies beside it.
+            bail!(
+                "{}: {}",
+                finding.path.as_ref().map_or_else(String::new, ToString::to_string),
+                finding.message
+            );
+        }
         durable::remove_file(&workshop::folder(root).join(NAME))?;
         Ok(findings)
     }
@@ -264,17 +272,19 @@ impl Journal {
         for database in &self.databases {
             held.write(&database.path, &database.image.below(&work)?, &|bytes| monitor.advance(bytes))?;
         }
-        held.commit().map_err(|failure| failure.error)?;
-        self.compare_databases(root)
+        let committed = held.commit().map_err(CommitFailure::into_error)?;
+        self.compare_databases(root, &committed)
     }
 
     /// The databases are what was put back, as everybody who opens them now sees them.
-    fn compare_databases(&self, root: &Path) -> Result<Vec<Finding>> {
+    fn compare_databases(&self, root: &Path, committed: &Committed) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         for database in &self.databases {
             let live = database.path.below(root)?;
             if !overwrite::holds_image(&live, &database.image.below(&self.work(root))?)? {
-                findings.push(written_since(&database.path));
+                let path = &database.path;
+                ensure!(committed.is_written_since(path), "the database {path} is not what was put back");
+                findings.push(written_since(path));
             }
         }
         Ok(findings)
@@ -326,7 +336,7 @@ impl Journal {
                 findings.push(written_since(path));
             }
         }
-        held.commit().map_err(|failure| failure.error)?;
+        held.commit().map_err(CommitFailure::into_error)?;
         Ok(findings)
     }
 }

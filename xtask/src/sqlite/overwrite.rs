@@ -55,12 +55,40 @@ pub struct CommitFailure {
     pub error: anyhow::Error,
 }
 
+/// Databases after the commit. As long as it lives, it can be told whether anybody else has written since.
+pub struct Committed {
+    entries: Vec<Entry>,
+}
+
+impl std::fmt::Debug for Committed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.entries.iter().map(|entry| &entry.file)).finish()
+    }
+}
+
+impl Committed {
+    /// Whether another connection has written to a database since it was committed; also true where that can't
+    /// be told, because the database was replaced as a whole.
+    pub fn is_written_since(&self, path: &SafePath) -> bool {
+        let Some(entry) = self.entries.iter().find(|entry| entry.paths.contains(path)) else { return true };
+        let now = data_version(&entry.connection).ok();
+        entry.version.is_none() || now != entry.version
+    }
+}
+
+/// SQLite's own count of what other connections did, as one connection sees it.
+fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "data_version", |row| row.get(0))
+}
+
 /// One file, and the paths that lead to it.
 struct Entry {
     paths: Vec<SafePath>,
     file: PathBuf,
     connection: Connection,
     stage: Stage,
+    /// Its data version when it was committed.
+    version: Option<i64>,
 }
 
 enum Stage {
@@ -85,7 +113,9 @@ pub fn hold(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<(He
     let mut candidates = Vec::new();
     for (file, paths) in by_file(databases) {
         match open_to_write(&file) {
-            Ok(connection) => candidates.push(Entry { paths, file, connection, stage: Stage::Held }),
+            Ok(connection) => {
+                candidates.push(Entry { paths, file, connection, stage: Stage::Held, version: None })
+            }
             Err(error) => not_held.extend(obstacle(&paths, &file, &error)),
         }
     }
@@ -110,6 +140,19 @@ pub fn hold(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<(He
             let _ = entry.connection.execute_batch("ROLLBACK");
         }
         pause.wait();
+    }
+}
+
+impl CommitFailure {
+    /// As an error that says how far it came.
+    pub fn into_error(self) -> anyhow::Error {
+        let names: Vec<String> = self.committed.iter().map(ToString::to_string).collect();
+        match names.is_empty() {
+            true => self.error,
+            false => {
+                self.error.context(format!("of all databases only {} could be written", names.join(", ")))
+            }
+        }
     }
 }
 
@@ -157,7 +200,7 @@ impl Held {
     ///
     /// # Errors
     /// When one fails: those before it are committed, it and those after it are as they were.
-    pub fn commit(mut self) -> Result<(), CommitFailure> {
+    pub fn commit(mut self) -> Result<Committed, CommitFailure> {
         let mut committed = Vec::new();
         let mut all = || -> Result<()> {
             interrupt::check()?;
@@ -176,7 +219,10 @@ impl Held {
             }
             Ok(())
         };
-        all().map_err(|error| CommitFailure { committed, error })
+        match all() {
+            Ok(()) => Ok(Committed { entries: self.entries }),
+            Err(error) => Err(CommitFailure { committed, error }),
+        }
     }
 
     fn position(&self, path: &SafePath) -> Result<usize> {
@@ -210,7 +256,11 @@ impl Entry {
     fn commit(&mut self, patience: Duration, interruptible: bool) -> Result<bool> {
         match &self.stage {
             Stage::Held | Stage::Half => return Ok(false),
-            Stage::Written => patiently(patience, || self.connection.execute_batch("COMMIT"))?,
+            Stage::Written => {
+                // Under the lock: what others do from here on counts.
+                self.version = data_version(&self.connection).ok();
+                patiently(patience, || self.connection.execute_batch("COMMIT"))?;
+            }
             Stage::Replaced(replacement) => {
                 replacement.run(&mut self.connection, interruptible)?;
                 self.connection = Connection::open_in_memory()?; // ends the other one, and its lock

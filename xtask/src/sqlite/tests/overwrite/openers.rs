@@ -284,3 +284,19 @@ fn what_may_not_be_written_is_read_only() {
         }
     }
 }
+
+#[test]
+fn who_wrote_after_the_commit_is_told_apart() {
+    for mode in ["wal", "delete"] {
+        let case = Case::new(&(table(mode) + &rows(50, 1)), "DELETE FROM t WHERE id > 10");
+        let mut held = case.held(PATIENCE);
+        held.write(&safe("live.db"), &case.image, &|_| ()).unwrap();
+        let committed = held.commit().unwrap();
+        assert!(!committed.is_written_since(&safe("live.db")), "{mode}: nobody has");
+        assert_eq!(Opener::start(&case.live).ask("SELECT count(*) FROM t"), "50");
+        assert!(!committed.is_written_since(&safe("live.db")), "{mode}: reading is no writing");
+        Opener::start(&case.live).ask("DELETE FROM t WHERE id = 1");
+        assert!(committed.is_written_since(&safe("live.db")), "{mode}: somebody has");
+        assert!(committed.is_written_since(&safe("other.db")), "not known");
+    }
+}
