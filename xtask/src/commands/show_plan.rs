@@ -65,8 +65,8 @@ pub fn document(prepared: &Prepared<'_>) -> Document {
             },
             rows: step.rows(),
             appear: totals.map(|(appear, ..)| appear),
-            change: totals.map(|(_, change, _)| change),
-            vanish: totals.map(|(.., vanish)| vanish),
+            change: totals.map(|(.., change)| change),
+            vanish: totals.map(|(_, vanish, _)| vanish),
         }
     };
     Document {
@@ -144,7 +144,7 @@ fn databases(ui: &Ui, prepared: &Prepared<'_>) {
                 ui.styled(Style::Warning, format!("replace  {path}: the same {rows}, in other pages"));
             }
             (State::Differs, Some(change)) => {
-                let (appear, changed, vanish) = change.totals();
+                let (appear, vanish, changed) = change.totals();
                 let mut text = format!(
                     "replace  {path}: {} appear, {} change, {} vanish",
                     ui::counted(appear, "row", "rows"),
