@@ -12,6 +12,7 @@ pub mod file_facts;
 pub mod finding;
 pub mod id;
 pub mod interrupt;
+pub mod keep;
 pub mod kind;
 pub mod links;
 pub mod monitor;

@@ -12,6 +12,7 @@ pub mod location;
 pub mod lock;
 mod names;
 pub mod publish;
+pub mod retention;
 pub mod select;
 pub mod space;
 pub mod state;
