@@ -7,9 +7,12 @@ mod help;
 mod label;
 mod list;
 mod named;
+mod pin;
+mod prune;
 mod restore;
 mod show;
 mod table;
+mod unpin;
 mod verify;
 mod words;
 
@@ -20,6 +23,7 @@ use anyhow::{Result, bail};
 
 pub use self::backup::{Backup, BackupKind};
 pub use self::label::Label;
+pub use self::prune::Prune;
 pub use self::restore::{Restore, Target};
 use self::table::{GLOBAL, PROGRAM, VERBS, Verb};
 pub use self::verify::{Targets, Verify};
@@ -80,6 +84,12 @@ pub enum Command {
     Verify(Verify),
     /// `restore`.
     Restore(Restore),
+    /// `prune`.
+    Prune(Prune),
+    /// `pin BACKUP…`: as typed, words of a time joined; never empty.
+    Pin(Vec<String>),
+    /// `unpin BACKUP…`: likewise.
+    Unpin(Vec<String>),
 }
 
 /// `--json`, `--quiet` and `--color` alone, from arguments that may be wrong otherwise: so that a misuse is

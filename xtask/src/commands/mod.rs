@@ -3,9 +3,12 @@
 mod backup;
 mod list;
 mod log;
+mod pin;
+mod pins;
+mod prune;
 mod restore;
 mod show;
-mod summaries;
+mod unpin;
 mod verify;
 
 use anyhow::Result;
@@ -58,5 +61,8 @@ pub fn run(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
         Command::Show(backup) => show::run(ui, &place, &backup),
         Command::Verify(options) => verify::run(ui, &place, &options),
         Command::Restore(options) => restore::run(ui, &place, &options),
+        Command::Prune(options) => prune::run(ui, &place, &options),
+        Command::Pin(backups) => pin::run(ui, &place, &backups),
+        Command::Unpin(backups) => unpin::run(ui, &place, &backups),
     }
 }

@@ -18,6 +18,7 @@ pub mod space;
 pub mod state;
 pub mod summary;
 pub mod sweep;
+pub mod trash;
 
 use std::fs;
 use std::io::ErrorKind;

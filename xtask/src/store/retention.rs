@@ -186,6 +186,17 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The rule that keeps it longest, in one word; `None` for one that goes.
+    pub fn word(&self) -> Option<&'static str> {
+        let rules = self.rules();
+        let lasting = |rule: &&Rule| matches!(rule, Rule::Daily(_) | Rule::Weekly(_) | Rule::Monthly(_));
+        let first = rules.first()?;
+        match first {
+            Rule::Newest | Rule::Held(_) | Rule::Future => Some(first.word()),
+            _ => Some(rules.iter().rev().find(lasting).unwrap_or(first).word()),
+        }
+    }
+
     /// The rules that keep it; none for one that goes.
     pub fn rules(&self) -> &[Rule] {
         match self {
