@@ -56,10 +56,8 @@ pub fn run(ui: &Ui, place: &Place, options: &Prune) -> Result<Outcome> {
         let plan = rotate::plan(&store, store.list()?.entries, &keep, Instant::now());
         let done = Rotated { findings, ..Rotated::default() };
         table(ui, &plan, "would go", &|_| true);
-        ui.line(format!(
-            "{}, nothing was changed",
-            summary(&plan.removed().collect::<Vec<_>>(), "would be removed")
-        ));
+        let removed: Vec<&Judged> = plan.removed().collect();
+        ui.line(summary(&removed, "would be removed"));
         return finish(ui, &store, &keep, true, &plan, done);
     }
     let (store, lock) = place.open_existing_to_write(&project, "prune")?;

@@ -223,8 +223,8 @@ fn shrinkage(plan: &Plan, taken: &BackupId) -> Option<Finding> {
     let was = &before.known.extent;
     was.is_fuller(now).then(|| {
         let text = format!(
-            "there is much less than in backup {}: {} rows, {} files and {} databases then, {}, {} and {} now",
-            before.known.id, was.rows, was.files, was.databases, now.rows, now.files, now.databases
+            "there is much less than in backup {}: rows {} → {}, files {} → {}, databases {} → {}",
+            before.known.id, was.rows, now.rows, was.files, now.files, was.databases, now.databases
         );
         Finding::advice("shrunk", text)
             .hint(format!("if that is a loss: cargo xtask pin {}, and restore from it", before.known.id))

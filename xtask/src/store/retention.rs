@@ -212,6 +212,12 @@ pub fn reference(known: &[Known], now: Instant) -> Instant {
     moments.filter(|moment| *moment <= now).max().unwrap_or(now)
 }
 
+/// Chooses the day, the week or the month.
+type PeriodOf = fn(Periods) -> String;
+
+/// The rule of that day, week or month.
+type RuleOf = fn(String) -> Rule;
+
 /// Judges each backup, in the order in which they are given. At least one good one stays, if there is one.
 pub fn judge(known: &[Known], keep: &Keep, now: Instant, zone: &TimeZone) -> Vec<Verdict> {
     let mut rules: Vec<Vec<Rule>> = vec![Vec::new(); known.len()];
@@ -234,7 +240,7 @@ pub fn judge(known: &[Known], keep: &Keep, now: Instant, zone: &TimeZone) -> Vec
     if let Some(&newest) = ordinary.iter().find(|&&at| known[at].is_good) {
         rules[newest].push(Rule::Newest);
     }
-    let kinds: [(u32, fn(Periods) -> String, fn(String) -> Rule); 3] = [
+    let kinds: [(u32, PeriodOf, RuleOf); 3] = [
         (keep.daily, |periods| periods.day, Rule::Daily),
         (keep.weekly, |periods| periods.week, Rule::Weekly),
         (keep.monthly, |periods| periods.month, Rule::Monthly),
@@ -271,7 +277,7 @@ fn fill(
     known: &[Known],
     buckets: &BTreeMap<String, Vec<usize>>,
     count: u32,
-    rule: fn(String) -> Rule,
+    rule: RuleOf,
     rules: &mut [Vec<Rule>],
 ) {
     let mut filled = 0;
