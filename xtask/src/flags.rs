@@ -11,6 +11,7 @@ mod pin;
 mod prune;
 mod restore;
 mod show;
+mod status;
 mod table;
 mod unpin;
 mod verify;
@@ -25,6 +26,7 @@ pub use self::backup::{Backup, BackupKind};
 pub use self::label::Label;
 pub use self::prune::Prune;
 pub use self::restore::{Restore, Target};
+pub use self::status::Status;
 use self::table::{GLOBAL, PROGRAM, VERBS, Verb};
 pub use self::verify::{Targets, Verify};
 use self::words::nearest;
@@ -84,6 +86,8 @@ pub enum Command {
     Verify(Verify),
     /// `restore`.
     Restore(Restore),
+    /// `status`.
+    Status(Status),
     /// `prune`.
     Prune(Prune),
     /// `pin BACKUP…`: as typed, words of a time joined; never empty.

@@ -15,6 +15,7 @@ pub mod interrupt;
 pub mod keep;
 pub mod kind;
 pub mod links;
+pub mod mail_address;
 pub mod monitor;
 pub mod os_name;
 pub mod parallel;

@@ -8,6 +8,7 @@ mod pins;
 mod prune;
 mod restore;
 mod show;
+mod status;
 mod unpin;
 mod verify;
 
@@ -61,6 +62,7 @@ pub fn run(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
         Command::Show(backup) => show::run(ui, &place, &backup),
         Command::Verify(options) => verify::run(ui, &place, &options),
         Command::Restore(options) => restore::run(ui, &place, &options),
+        Command::Status(options) => status::run(ui, &place, &options),
         Command::Prune(options) => prune::run(ui, &place, &options),
         Command::Pin(backups) => pin::run(ui, &place, &backups),
         Command::Unpin(backups) => unpin::run(ui, &place, &backups),

@@ -105,7 +105,7 @@ fn head(ui: &Ui, entry: &StoreEntry, manifest: &Manifest, verdict: &Verdict) {
     match entry.state.last_good() {
         Some(check) => row(
             "verified",
-            format!("{} local, {}: {}", check.at.local(), check.at.ago(now), extent(check.level)),
+            format!("{} local, {}: {}", check.at.local(), check.at.ago(now), prove::extent(check.level)),
         ),
         None => row("verified", "never".to_owned()),
     }
@@ -115,16 +115,6 @@ fn head(ui: &Ui, entry: &StoreEntry, manifest: &Manifest, verdict: &Verdict) {
         if rules.is_empty() { "no: the next rotation removes it".to_owned() } else { rules.join(", ") },
     );
     ui.table(&table);
-}
-
-/// What a verification of that level looked at.
-fn extent(level: u8) -> &'static str {
-    match level {
-        0 | 1 => "it can be read",
-        2 => "every byte",
-        3 => "every byte, databases and history",
-        _ => "every byte, databases and history, and a real restore",
-    }
 }
 
 fn databases(ui: &Ui, manifest: &Manifest) {

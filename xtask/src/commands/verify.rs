@@ -4,18 +4,23 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::base::clock::Instant;
-use crate::base::failure::{Kind, hints_of, kind_of};
+use crate::base::escape::escape;
+use crate::base::failure::{Failure, Kind, hints_of, kind_of};
 use crate::base::finding::Finding;
+use crate::base::interrupt;
+use crate::base::mail_address::MailAddress;
 use crate::flags::{Targets, Verify};
-use crate::procedures::check_backup;
 use crate::procedures::place::Place;
 use crate::procedures::prove::Level;
+use crate::procedures::{check_backup, mail};
 use crate::store::catalog::StoreEntry;
-use crate::store::{Store, select};
+use crate::store::{Store, identity, select};
 use crate::ui::{Style, Ui};
 
 use super::Outcome;
 use super::log::Run;
+
+mod letter;
 
 /// One result for `--json`.
 #[derive(Serialize)]
@@ -33,7 +38,17 @@ struct Document<'a> {
     store: String,
     ok: bool,
     backups: &'a [Line],
+    /// Who got a mail.
+    mailed: Option<&'a str>,
     findings: &'a [Finding],
+}
+
+/// What a verification came to.
+struct Verified {
+    store: Store,
+    lines: Vec<Line>,
+    findings: Vec<Finding>,
+    run: Run,
 }
 
 /// Runs it.
@@ -41,9 +56,92 @@ struct Document<'a> {
 /// # Errors
 /// When there is no such backup, or it can't be told whether it is good.
 pub fn run(ui: &Ui, place: &Place, options: &Verify) -> Result<Outcome> {
+    let to = recipient(place, options)?;
+    let level = if options.full_test { Level::Restore } else { Level::Content };
+    let Verified { store, lines, mut findings, mut run } = match verify(ui, place, options, level) {
+        Ok(verified) => verified,
+        Err(error) => {
+            // Wrong use, or what the user stopped, is no news for anybody else.
+            let is_news = !matches!(kind_of(&error), Kind::Usage | Kind::Interrupted);
+            if let Some(to) = to.filter(|_| is_news && interrupt::check().is_ok()) {
+                let host = identity::host_name();
+                let letter = letter::of_failure(&address(place, None, &host), &error);
+                match mail::send(&to, &letter.subject, &letter.text) {
+                    Ok(_) => ui.note(format!("a mail went to {to}")),
+                    Err(error) => ui.finding(&not_sent(&to, &error)),
+                }
+            }
+            return Err(error);
+        }
+    };
+    let ok = lines.iter().all(|line| line.ok);
+    let outcome = |findings: &[Finding]| if ok { Outcome::of(findings) } else { Outcome::WithProblems };
+    let wanted = !options.alert_on_fail || outcome(&findings) != Outcome::Done;
+    let mut mailed = None;
+    if let Some(to) = to.as_ref().filter(|_| wanted) {
+        let host = identity::host_name();
+        let letter = letter::of_result(&address(place, Some(&store), &host), level, &lines, &findings);
+        match mail::send(to, &letter.subject, &letter.text) {
+            Ok(_) => {
+                ui.note(format!("a mail went to {to}"));
+                mailed = Some(to.as_str());
+            }
+            Err(error) => {
+                let finding = not_sent(to, &error);
+                ui.finding(&finding);
+                findings.push(finding);
+            }
+        }
+    }
+    let outcome = outcome(&findings);
+    run.verified = Some(lines.len());
+    run.damaged = lines.iter().filter(|line| !line.damage.is_empty()).map(|line| line.id.clone()).collect();
+    // A store that may only be read: each backup said already that nothing is remembered.
+    let _ = run.done(&store, outcome);
+    ui.document(&Document {
+        store: store.root().display().to_string(),
+        ok,
+        backups: &lines,
+        mailed,
+        findings: &findings,
+    })?;
+    Ok(outcome)
+}
+
+/// Who gets a mail, if anything is to be told.
+fn recipient(place: &Place, options: &Verify) -> Result<Option<MailAddress>> {
+    if options.email.is_some() || !options.alert_on_fail {
+        return Ok(options.email.clone());
+    }
+    let configured = match &place.root {
+        Some(_) => place.project()?.config.alert,
+        None => None,
+    };
+    let failure = || {
+        Failure::new(Kind::Usage, "--alert-on-fail needs to know who is told")
+            .hint("add --email ADDRESS, or `alert = \"ADDRESS\"` to the configuration in Cargo.toml")
+    };
+    Ok(Some(configured.ok_or_else(failure)?))
+}
+
+fn not_sent(to: &MailAddress, error: &anyhow::Error) -> Finding {
+    let finding = Finding::problem("mail", format!("no mail went to {to}: {error:#}"));
+    hints_of(error).into_iter().fold(finding, Finding::hint)
+}
+
+/// What a mail says about where the backups are.
+fn address<'a>(place: &'a Place, store: Option<&Store>, host: &'a str) -> letter::Where<'a> {
+    let of_store = store.and_then(Store::info).map(|info| escape(&info.owner.path.0));
+    let project = match &place.root {
+        Some(root) => root.display().to_string(),
+        None => of_store.unwrap_or_else(|| "not known".to_owned()),
+    };
+    letter::Where { host, project, store: &place.location.path }
+}
+
+fn verify(ui: &Ui, place: &Place, options: &Verify, level: Level) -> Result<Verified> {
     let (store, mut findings) = place.open()?;
     let listing = store.list()?;
-    let level = if options.full_test { Level::Restore } else { Level::Content };
     let chosen: Vec<&StoreEntry> = match &options.targets {
         Targets::All if listing.entries.is_empty() => {
             vec![select::resolve(&listing.entries, "latest", Instant::now())?]
@@ -87,22 +185,10 @@ pub fn run(ui: &Ui, place: &Place, options: &Verify) -> Result<Outcome> {
         findings.extend(more);
         lines.push(line);
     }
-    let ok = lines.iter().all(|line| line.ok);
     if lines.iter().any(|line| !line.damage.is_empty()) {
         ui.note("use another backup (cargo xtask list); a damaged archive may still give single files: cargo xtask restore BACKUP --only PATH --to DIR");
     }
-    let outcome = if ok { Outcome::of(&findings) } else { Outcome::WithProblems };
-    run.verified = Some(lines.len());
-    run.damaged = lines.iter().filter(|line| !line.damage.is_empty()).map(|line| line.id.clone()).collect();
-    // A store that may only be read: each backup said already that nothing is remembered.
-    let _ = run.done(&store, outcome);
-    ui.document(&Document {
-        store: store.root().display().to_string(),
-        ok,
-        backups: &lines,
-        findings: &findings,
-    })?;
-    Ok(outcome)
+    Ok(Verified { store, lines, findings, run })
 }
 
 fn words(level: Level) -> &'static str {

@@ -27,7 +27,7 @@ fn restore_to(backup: &str, folder: &str) -> Restore {
 
 fn verify(names: &[&str], full_test: bool) -> Command {
     let targets = Targets::Named(names.iter().map(|&name| name.to_owned()).collect());
-    Command::Verify(Verify { targets, full_test })
+    Command::Verify(Verify { targets, full_test, alert_on_fail: false, email: None })
 }
 
 #[test]
@@ -60,7 +60,17 @@ fn every_verb_and_option_is_understood() {
         ("prune --dry-run", Command::Prune(Prune { dry_run: true })),
         ("pin latest 2h ago", Command::Pin(vec!["latest".into(), "2h ago".into()])),
         ("unpin a", Command::Unpin(vec!["a".into()])),
-        ("verify all", Command::Verify(Verify { targets: Targets::All, full_test: false })),
+        (
+            "verify all --alert-on-fail --email ops@example.com",
+            Command::Verify(Verify {
+                targets: Targets::All,
+                full_test: false,
+                alert_on_fail: true,
+                email: Some("ops@example.com".parse().unwrap()),
+            }),
+        ),
+        ("status", Command::Status(Status { age_seconds_max: 93_600 })),
+        ("status --max-age 3·days", Command::Status(Status { age_seconds_max: 259_200 })),
         ("restore latest --to x", Command::Restore(restore_to("latest", "x"))),
         ("restore --to x -- latest", Command::Restore(restore_to("latest", "x"))),
         ("restore --to=-x latest", Command::Restore(restore_to("latest", "-x"))),

@@ -130,6 +130,12 @@ impl Place {
         Ok((store, findings))
     }
 
+    /// Whether a store is known to be another working copy's.
+    pub fn is_of_another(&self, store: &Store) -> bool {
+        let here = self.root.as_ref().and_then(|root| Owner::here(root, Vec::new(), Vec::new()).ok());
+        here.and_then(|here| store.relation(&here)).is_some_and(|relation| relation != Relation::Own)
+    }
+
     /// The rules of rotation of a store: those of the project here, when the store is its own. `None` when the
     /// rules are not at hand, or can't be read.
     pub fn keep(&self, store: &Store) -> Option<Keep> {

@@ -22,9 +22,9 @@ use crate::base::monitor::Monitor;
 use crate::base::parallel;
 use crate::base::raw_path::RawPath;
 use crate::base::safe_path::SafePath;
-use crate::project::git::{self, Capture, Classification, Opened};
+use crate::project::git::{self, Capture, Opened};
 use crate::project::root::Project;
-use crate::project::scan::{self, Class, EntryKind, Scan};
+use crate::project::scan::{EntryKind, Scan};
 use crate::store::Store;
 use crate::store::identity;
 use crate::store::lock::Lock;
@@ -38,6 +38,7 @@ use super::add_frame::{self, Folders, LEVEL, private};
 use super::add_git;
 use super::copy_databases;
 use super::prove;
+use super::survey;
 
 /// What is asked for.
 #[derive(Clone)]
@@ -124,7 +125,7 @@ fn take_inner(
         reason: format!("git can't be read: {error:#}"),
         hint: "see what `git status` says".to_owned(),
     });
-    let scan = scan_project(project, store, &opened, &mut findings)?;
+    let scan = survey::scan_project(project, store.root(), &opened, &mut findings)?;
     let scratch = store.scratch()?;
     let copied = copy_databases::copy(&project.root, &scan.databases, scratch.path(), monitor)?;
     let temporary = store.temporary(lock)?;
@@ -248,50 +249,6 @@ pub fn summarize(manifest: &Manifest, size: u64, digest: Digest) -> Summary {
         advice: manifest.findings.len() as u64 - problems,
         archive_format: manifest.format,
     }
-}
-
-fn scan_project(
-    project: &Project,
-    store: &Store,
-    opened: &Opened,
-    findings: &mut Vec<Finding>,
-) -> Result<Scan> {
-    let classes = match opened {
-        Opened::None => {
-            findings.push(Finding::advice(
-                "no-git",
-                "there is no git repository here, so there is no history to save",
-            ));
-            None
-        }
-        Opened::Refused { reason, hint } => {
-            findings.push(
-                Finding::problem("git-refused", format!("the history is not saved: {reason}")).hint(hint),
-            );
-            None
-        }
-        Opened::Git(git) => match git.classify() {
-            Ok(classes) => Some(classes),
-            Err(error) => {
-                let message = format!("git can't tell which files it ignores, so all are saved: {error:#}");
-                findings.push(Finding::advice("git-classify", message));
-                None
-            }
-        },
-    };
-    let class = |path: &[u8], is_folder: bool| match &classes {
-        None => Class::Untracked,
-        Some(classes) if classes.tracked.contains(path) => Class::Tracked,
-        Some(classes) if classes.is_ignored(path, is_folder) => Class::Ignored,
-        Some(_) => Class::Untracked,
-    };
-    let tracked_below = |folder: &[u8]| classes.as_ref().is_some_and(|classes| tracks_below(classes, folder));
-    scan::scan(project, &class, &tracked_below, &[store.root().to_path_buf()])
-}
-
-fn tracks_below(classes: &Classification, folder: &[u8]) -> bool {
-    let start = [folder, b"/"].concat();
-    classes.tracked.range(start.clone()..).next().is_some_and(|path| path.starts_with(&start))
 }
 
 /// Copies git, unless there is none, it is refused, or the configuration leaves the history out.

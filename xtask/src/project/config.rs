@@ -12,11 +12,12 @@ use toml::{Table, Value};
 
 use crate::base::failure::{Failure, Kind, ResultExt};
 use crate::base::keep::Keep;
+use crate::base::mail_address::MailAddress;
 use crate::base::pattern::Pattern;
 use crate::base::safe_path::SafePath;
 
-const KNOWN: [&str; 8] =
-    ["databases", "exclude", "ignored", "max-ignored-size", "sql-dump", "history", "store", "keep"];
+const KNOWN: [&str; 9] =
+    ["databases", "exclude", "ignored", "max-ignored-size", "sql-dump", "history", "store", "keep", "alert"];
 
 /// What the user set, or the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Config {
     pub store: Option<PathBuf>,
     /// How many backups rotation keeps.
     pub keep: Keep,
+    /// Who is told by mail of a damaged backup, when `--alert-on-fail` asks for that.
+    pub alert: Option<MailAddress>,
 }
 
 impl Default for Config {
@@ -50,6 +53,7 @@ impl Default for Config {
             history: true,
             store: None,
             keep: Keep::default(),
+            alert: None,
         }
     }
 }
@@ -103,6 +107,7 @@ impl Config {
                 "history" => config.history = switch(key, value)?,
                 "store" => config.store = Some(folder(key, value, root)?),
                 "keep" => config.keep = keep(key, value)?,
+                "alert" => config.alert = Some(address(key, value)?),
                 _ => return Err(unknown(key, &KNOWN)),
             }
         }
@@ -137,6 +142,11 @@ fn list<T>(key: &str, value: &Value, read: impl Fn(&str) -> Result<T>) -> Result
         read(text).with_context(|| format!("in `{key}`"))
     };
     items.iter().map(read_item).collect()
+}
+
+fn address(key: &str, value: &Value) -> Result<MailAddress> {
+    let text = value.as_str().ok_or_else(|| wrong(key, value, "an address of mail"))?;
+    text.parse().map_err(|_| wrong(key, value, "an address of mail such as \"ops@example.com\""))
 }
 
 fn keep(key: &str, value: &Value) -> Result<Keep> {
@@ -255,6 +265,7 @@ mod tests {
             history = false
             store = "../store"
             keep = { daily = 0, monthly = 24 }
+            alert = "ops@example.com"
             [package]
             metadata.backup.ignored = true
             "#,
@@ -266,6 +277,7 @@ mod tests {
         assert!(!config.ignored && !config.sql_dump && !config.history);
         assert_eq!(config.max_ignored_size, 2 << 30);
         assert_eq!(config.store, Some("../store".into()));
+        assert_eq!(config.alert.as_ref().map(MailAddress::as_str), Some("ops@example.com"));
         assert_eq!(config.keep, Keep { daily: 0, weekly: 4, monthly: 24 });
         assert!(!load("[package.metadata.backup]\nignored = false\n").unwrap().ignored);
         assert_eq!(load("[package.metadata.backup]\nstore = '/b'").unwrap().store, Some("/b".into()));
@@ -279,6 +291,8 @@ mod tests {
             ("keep = 7", "keep"),
             ("keep = { daily = -1 }", "keep.daily"),
             ("keep = { weekly = '4' }", "keep.weekly"),
+            ("alert = '-x'", "alert"),
+            ("alert = 1", "alert"),
             ("keep = { yearly = 1 }", "yearly"),
             ("ignored = 'no'", "ignored"),
             ("max-ignored-size = -1", "max-ignored-size"),

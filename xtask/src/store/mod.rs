@@ -6,6 +6,7 @@
 
 mod bin;
 pub mod catalog;
+pub mod health;
 mod history;
 pub mod identity;
 pub mod location;
