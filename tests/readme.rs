@@ -149,7 +149,7 @@ fn the_measurement_can_be_repeated() {
 fn the_readme_names_every_verb() {
     let text = page("README.md");
     let help = Sandbox::new().run(&["--help"]).ok().stdout;
-    for verb in ["backup", "list", "show", "verify", "restore", "prune", "pin", "unpin"] {
+    for verb in ["backup", "list", "show", "verify", "restore", "status", "prune", "pin", "unpin"] {
         assert!(text.contains(&format!("| `{verb}")), "{verb} is not in the README");
         assert!(help.contains(verb), "{verb} is not in the help");
     }

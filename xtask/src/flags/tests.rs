@@ -216,6 +216,7 @@ fn no_option_is_accepted_and_ignored() {
             let value = match (option.name, option.value) {
                 (_, None) => "",
                 ("--kind", _) => " guard",
+                ("--max-age", _) => " 3h",
                 _ => " word",
             };
             assert_ne!(

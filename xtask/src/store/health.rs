@@ -210,7 +210,8 @@ mod tests {
         safety.1.group = Group::Safety;
         let mut guard = backup(1, true);
         guard.1.group = Group::Guard;
-        let cases: Vec<(&str, Vec<(StoreEntry, Known)>, &[&str])> = vec![
+        type Case<'a> = (&'a str, Vec<(StoreEntry, Known)>, &'a [&'a str]);
+        let cases: Vec<Case<'_>> = vec![
             ("none", vec![], &["!no-backup"]),
             ("one", vec![backup(3, true)], &[]),
             ("at the limit", vec![backup(26, true)], &[]),

@@ -90,7 +90,8 @@ fn subject(place: &Where<'_>, what: &str) -> String {
 }
 
 fn head(place: &Where<'_>, first: &str) -> String {
-    format!("{first}\n\nHost: {}\nProject: {}\nStore: {}\n", place.host, place.project, place.store.display())
+    let (project, store) = (plain(&place.project), plain(&place.store.display().to_string()));
+    format!("{first}\n\nHost: {}\nProject: {project}\nStore: {store}\n", place.host)
 }
 
 fn next(place: &Where<'_>) -> String {
