@@ -12,7 +12,7 @@ use serde_json::Value;
 use support::framework::write;
 use support::{Sandbox, archives, git};
 
-const VERBS: [&str; 5] = ["backup", "list", "show", "verify", "restore"];
+const VERBS: [&str; 9] = ["backup", "list", "show", "verify", "restore", "status", "prune", "pin", "unpin"];
 
 #[test]
 fn help_is_on_stdout_and_exit_0() {
@@ -60,6 +60,14 @@ fn misuse_is_exit_2_with_the_usage_on_stderr_and_touches_nothing() {
         (&["list", "--full-test"], "an option of verify"),
         (&["show"], "which backup?"),
         (&["verify", "all", "latest"], "either all or some"),
+        (&["status", "--max-age", "soon"], "a span such as 26h"),
+        (&["status", "--max-age", "0h"], "a span such as 26h"),
+        (&["verify", "--email", "-x"], "--email needs a value"),
+        (&["verify", "--email=a b"], "no address of mail"),
+        (&["pin"], "which backup?"),
+        (&["unpin"], "which backup?"),
+        (&["prune", "--dryrun"], "did you mean --dry-run?"),
+        (&["prune", "latest"], "left over"),
         (&["restore", "latest"], "restore latest --to DIR"),
         (&["restore", "latest", "--to", "--dry-run"], "--to needs a value"),
         (&["restore", "latest", "--to", "x", "--dryrun"], "did you mean --dry-run?"),
@@ -195,6 +203,12 @@ fn every_key_of_the_configuration_does_what_the_readme_says() {
     assert!(with("sql-dump = true", 0).1);
     let (files, dumps, default) = with("sql-dump = false", 0);
     assert!(files == all && !dumps);
+    assert_eq!(with("alert = \"ops@example.com\"", 0).0, all);
+    // A second of the same day; taken by a timer, since those by hand stay for a day.
+    assert_eq!(with("keep = { daily = 7, weekly = 4, monthly = 12 }", 0).0, all);
+    let timer = ["backup", "--kind", "scheduled", "--json"];
+    let id = sandbox.run(&timer).ok().json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(sandbox.run(&timer).ok().json()["removed"], serde_json::json!([id]));
     let (files, _, store) = with("store = \"../backups\"", 0);
     assert_eq!(files, all);
     assert!(store != default && Path::new(&store).ends_with("backups"), "{store}");

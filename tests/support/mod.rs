@@ -5,6 +5,7 @@
 
 pub mod child;
 pub mod compare;
+pub mod dated;
 pub mod forge;
 pub mod framework;
 pub mod system;

@@ -8,11 +8,15 @@ mod help;
 mod label;
 mod list;
 mod named;
+mod pin;
+mod prune;
 mod redo;
 mod restore;
 mod show;
+mod status;
 mod table;
 mod undo;
+mod unpin;
 mod verify;
 mod words;
 
@@ -24,8 +28,10 @@ use anyhow::{Result, bail};
 pub use self::backup::{Backup, BackupKind};
 pub use self::guard::Guard;
 pub use self::label::Label;
+pub use self::prune::Prune;
 pub use self::redo::Redo;
 pub use self::restore::{Restore, Target};
+pub use self::status::Status;
 use self::table::{GLOBAL, PROGRAM, VERBS, Verb};
 pub use self::undo::Undo;
 pub use self::verify::{Targets, Verify};
@@ -92,6 +98,14 @@ pub enum Command {
     Redo(Redo),
     /// `guard`.
     Guard(Guard),
+    /// `status`.
+    Status(Status),
+    /// `prune`.
+    Prune(Prune),
+    /// `pin BACKUP…`: as typed, words of a time joined; never empty.
+    Pin(Vec<String>),
+    /// `unpin BACKUP…`: likewise.
+    Unpin(Vec<String>),
 }
 
 /// `--json`, `--quiet` and `--color` alone, from arguments that may be wrong otherwise: so that a misuse is

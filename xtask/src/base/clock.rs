@@ -1,7 +1,7 @@
 //! Moments: seconds since 1970, written in UTC for ids and files, typed and shown in local time.
 
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::TimeZone;
+pub use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, ZonedDateTime};
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +117,28 @@ pub fn parse_span_seconds(text: &str) -> Option<i64> {
     amount.checked_mul(unit)
 }
 
+/// The day, the week and the month that a moment is in, as people name them. Each is ordered as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Periods {
+    /// `2025-12-01`.
+    pub day: String,
+    /// `2025-W49`: the week of ISO 8601, with the year that it belongs to.
+    pub week: String,
+    /// `2025-12`.
+    pub month: String,
+}
+
+/// In which day, week and month a moment is, in the given zone.
+pub fn periods(moment: Instant, zone: &TimeZone) -> Periods {
+    let date = moment.timestamp().to_zoned_datetime(zone.clone()).date();
+    let week = date.iso_week_date();
+    Periods {
+        day: date.to_string(),
+        week: format!("{:04}-W{:02}", week.year(), week.week()),
+        month: format!("{:04}-{:02}", date.year(), date.month()),
+    }
+}
+
 /// The zone of this machine.
 pub fn local_zone() -> TimeZone {
     TimeZone::system()
@@ -146,6 +168,20 @@ mod tests {
         for wrong in ["", "yesterday-ish", "2025-13-01", "ago", "h ago", "20251201", "-2h ago", "latest"] {
             assert_eq!(parse_typed(wrong, now, &zone), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_week_belongs_to_the_year_of_its_thursday() {
+        let utc = TimeZone::UTC;
+        let of = |compact: &str, zone: &TimeZone| {
+            let periods = periods(parse_compact_utc(compact).unwrap(), zone);
+            [periods.day, periods.week, periods.month]
+        };
+        assert_eq!(of("20251231_120000", &utc), ["2025-12-31", "2026-W01", "2025-12"]);
+        assert_eq!(of("20210103_120000", &utc), ["2021-01-03", "2020-W53", "2021-01"]);
+        assert_eq!(of("20210104_120000", &utc), ["2021-01-04", "2021-W01", "2021-01"]);
+        let east = TimeZone::fixed(jiff::tz::offset(2));
+        assert_eq!(of("20251231_233000", &east), ["2026-01-01", "2026-W01", "2026-01"]);
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::base::failure::is_disk_full;
 use crate::base::finding::Finding;
 use crate::base::kind::BackupKind;
 use crate::flags;
 use crate::procedures::place::Place;
+use crate::procedures::rotate;
 use crate::procedures::take::{self, Request, Taken};
 use crate::ui::{self, Ui};
 
@@ -24,6 +26,7 @@ struct Document<'a> {
     bytes: u64,
     seconds: f64,
     store: String,
+    removed: Vec<String>,
     findings: &'a [Finding],
     manifest: &'a crate::archive::manifest::Manifest,
 }
@@ -49,7 +52,14 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
     };
     let mut line = Run::begin("backup");
     let progress = ui.progress();
-    let taken = take::take(&project, &store, &lock, request, &progress);
+    let taken = take::take(&project, &store, &lock, request.clone(), &progress).or_else(|error| {
+        // What rotation removed waits only as long as there is room.
+        if !is_disk_full(&error) || store.empty_trash(&lock)?.is_empty() {
+            return Err(error);
+        }
+        ui.note("the disk was full: the store's trash was emptied, and the backup begins again");
+        take::take(&project, &store, &lock, request, &progress)
+    });
     drop(progress);
     let mut taken = match taken {
         Ok(taken) => taken,
@@ -58,6 +68,12 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
             return Err(error);
         }
     };
+    let progress = ui.progress();
+    let rotated = rotate::after_backup(&store, &lock, &project.config.keep, &taken.manifest.id, &progress);
+    drop(progress);
+    taken.findings.extend(rotated.findings);
+    let removed: Vec<String> = rotated.removed.iter().map(|entry| entry.id.to_string()).collect();
+    line.removed.clone_from(&removed);
     line.id = Some(taken.manifest.id.to_string());
     line.bytes = Some(taken.summary.archive_bytes);
     let seconds = line.seconds();
@@ -68,6 +84,9 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
         ));
     }
     report(ui, &taken);
+    if !removed.is_empty() {
+        ui.line(format!("  removed by rotation: {} (in the store's trash for 7 days)", removed.join(", ")));
+    }
     ui.document(&Document {
         id: taken.manifest.id.to_string(),
         archive: taken.archive.display().to_string(),
@@ -75,6 +94,7 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
         bytes: taken.summary.archive_bytes,
         seconds,
         store: store.root().display().to_string(),
+        removed,
         findings: &taken.findings,
         manifest: &taken.manifest,
     })?;

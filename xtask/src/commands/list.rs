@@ -6,14 +6,16 @@ use serde::Serialize;
 use crate::base::clock::Instant;
 use crate::base::failure::hints_of;
 use crate::base::finding::Finding;
+use crate::base::keep::Keep;
 use crate::procedures::place::Place;
-use crate::procedures::prove;
+use crate::procedures::readings::Reading;
+use crate::procedures::rotate::{self, Judged};
 use crate::store::Store;
-use crate::store::catalog::StoreEntry;
+use crate::store::retention::Rule;
 use crate::store::summary::Summary;
 use crate::ui::{self, Cell, Style, Table, Ui};
 
-use super::{Outcome, summaries};
+use super::Outcome;
 
 /// A backup for `--json`.
 #[derive(Serialize)]
@@ -26,6 +28,7 @@ struct Line<'a> {
     safety: bool,
     verified: Option<Instant>,
     damage: &'a [String],
+    kept_by: &'a [Rule],
     summary: Option<&'a Summary>,
 }
 
@@ -33,6 +36,7 @@ struct Line<'a> {
 #[derive(Serialize)]
 struct Document<'a> {
     store: String,
+    keep: Keep,
     backups: Vec<Line<'a>>,
     findings: &'a [Finding],
 }
@@ -44,9 +48,10 @@ struct Document<'a> {
 pub fn run(ui: &Ui, place: &Place) -> Result<Outcome> {
     let (store, mut findings) = place.open()?;
     let listing = store.list()?;
-    let entries: Vec<&StoreEntry> = listing.entries.iter().rev().collect();
-    let readings: Vec<Reading> = entries.iter().map(|entry| read(&store, entry)).collect();
-    for (entry, reading) in entries.iter().zip(&readings) {
+    let keep = place.keep(&store);
+    let mut plan = rotate::plan(&store, listing.entries, &keep.unwrap_or_default(), Instant::now());
+    plan.judged.reverse();
+    for Judged { entry, reading, .. } in &plan.judged {
         let (code, error) = match reading {
             Reading::Known(_) => continue,
             Reading::Newer(error) => ("newer-format", error),
@@ -62,50 +67,24 @@ pub fn run(ui: &Ui, place: &Place) -> Result<Outcome> {
     for stray in &listing.strays {
         findings.push(Finding::advice("stray", format!("{} is no part of the store", stray.display())));
     }
-    table(ui, &store, &entries, &readings);
+    table(ui, &store, &plan.judged);
+    if keep.is_none() && !plan.judged.is_empty() {
+        ui.note("kept: by the rules without a configuration, since that of its project is not at hand");
+    }
     for finding in &findings {
         ui.finding(finding);
     }
     ui.document(&Document {
         store: store.root().display().to_string(),
-        backups: entries
-            .iter()
-            .zip(&readings)
-            .map(|(entry, reading)| json(entry, reading.summary()))
-            .collect(),
+        keep: keep.unwrap_or_default(),
+        backups: plan.judged.iter().map(json).collect(),
         findings: &findings,
     })?;
     Ok(Outcome::of(&findings))
 }
 
-/// What is known of a backup.
-enum Reading {
-    /// All of it.
-    Known(Box<Summary>),
-    /// A newer program wrote it; that is no damage.
-    Newer(anyhow::Error),
-    /// Its archive can't be read.
-    Unknown(anyhow::Error),
-}
-
-impl Reading {
-    fn summary(&self) -> Option<&Summary> {
-        match self {
-            Reading::Known(summary) => Some(summary),
-            Reading::Newer(_) | Reading::Unknown(_) => None,
-        }
-    }
-}
-
-fn read(store: &Store, entry: &StoreEntry) -> Reading {
-    match summaries::of(store, entry) {
-        Ok(summary) => Reading::Known(Box::new(summary)),
-        Err(error) if prove::is_newer(&entry.archive) => Reading::Newer(error),
-        Err(error) => Reading::Unknown(error),
-    }
-}
-
-fn json<'a>(entry: &'a StoreEntry, summary: Option<&'a Summary>) -> Line<'a> {
+fn json(judged: &Judged) -> Line<'_> {
+    let (entry, summary) = (&judged.entry, judged.reading.summary());
     Line {
         id: entry.id.to_string(),
         archive: entry.archive.display().to_string(),
@@ -115,20 +94,31 @@ fn json<'a>(entry: &'a StoreEntry, summary: Option<&'a Summary>) -> Line<'a> {
         safety: entry.safety,
         verified: entry.state.last_good().map(|check| check.at),
         damage: &entry.state.damage,
+        kept_by: judged.verdict.rules(),
         summary,
     }
 }
 
-fn table(ui: &Ui, store: &Store, entries: &[&StoreEntry], readings: &[Reading]) {
-    if entries.is_empty() {
+fn table(ui: &Ui, store: &Store, backups: &[Judged]) {
+    if backups.is_empty() {
         ui.line(format!("no backup in {} yet: cargo xtask backup makes one", store.root().display()));
         return;
     }
     let now = Instant::now();
-    let mut table =
-        Table::new(&["backup", "local time", "age", "size", "kind", "commit", "rows", "verified", ""]);
+    let mut table = Table::new(&[
+        "backup",
+        "local time",
+        "age",
+        "size",
+        "kind",
+        "commit",
+        "rows",
+        "verified",
+        "kept",
+        "",
+    ]);
     let mut damaged = None;
-    for (entry, reading) in entries.iter().zip(readings) {
+    for Judged { entry, reading, verdict, .. } in backups {
         let moment = entry.id.moment();
         let summary = reading.summary();
         let commit = summary.and_then(|s| s.commit.as_deref()).map_or("-", |c| c.get(..10).unwrap_or(c));
@@ -155,13 +145,14 @@ fn table(ui: &Ui, store: &Store, entries: &[&StoreEntry], readings: &[Reading]) 
             Cell::new(format!("{commit}{dirty}")),
             Cell::number(summary.map_or_else(|| "?".to_owned(), |s| ui::count(s.rows))),
             Cell::new(verified),
+            Cell::new(verdict.word().unwrap_or("goes next")),
             if bad { notes.styled(Style::Bad) } else { notes },
         ]);
     }
     ui.table(&table);
     ui.note(format!(
         "{} in {}",
-        ui::counted(entries.len() as u64, "backup", "backups"),
+        ui::counted(backups.len() as u64, "backup", "backups"),
         store.root().display()
     ));
     if let Some(id) = damaged {

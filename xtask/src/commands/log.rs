@@ -29,6 +29,9 @@ pub struct Run {
     /// Ids of those that were found damaged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<String>,
+    /// Ids of those that rotation removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
     /// The folder that was restored into.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
@@ -50,6 +53,7 @@ impl Run {
             bytes: None,
             verified: None,
             damaged: Vec::new(),
+            removed: Vec::new(),
             target: None,
             error: None,
             began: std::time::Instant::now(),

@@ -5,13 +5,17 @@ mod carry_out;
 mod guard;
 mod list;
 mod log;
+mod pin;
+mod pins;
+mod prune;
 mod redo;
 mod restore;
 mod show;
 mod show_plan;
-mod summaries;
+mod status;
 mod take_back;
 mod undo;
+mod unpin;
 mod verify;
 
 use std::path::PathBuf;
@@ -75,6 +79,10 @@ pub fn run(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
         Command::Undo(options) => undo::run(ui, &place, options),
         Command::Redo(options) => redo::run(ui, &place, options),
         Command::Guard(options) => guard::run(ui, &place, options),
+        Command::Status(options) => status::run(ui, &place, &options),
+        Command::Prune(options) => prune::run(ui, &place, &options),
+        Command::Pin(backups) => pin::run(ui, &place, &backups),
+        Command::Unpin(backups) => unpin::run(ui, &place, &backups),
     }
 }
 
@@ -88,7 +96,11 @@ fn changes_the_project(command: &Command) -> bool {
         Command::Print(_)
         | Command::List
         | Command::ListForRestore
+        | Command::Pin(_)
+        | Command::Prune(_)
         | Command::Show(_)
+        | Command::Status(_)
+        | Command::Unpin(_)
         | Command::Verify(_) => false,
     }
 }

@@ -7,8 +7,9 @@ use crate::archive::manifest::{Form, Manifest};
 use crate::base::clock::Instant;
 use crate::base::failure::ResultExt;
 use crate::procedures::place::Place;
-use crate::procedures::prove;
+use crate::procedures::{prove, rotate};
 use crate::store::catalog::StoreEntry;
+use crate::store::retention::{Rule, Verdict};
 use crate::store::select;
 use crate::store::state::State;
 use crate::ui::{self, Cell, Table, Ui};
@@ -24,6 +25,7 @@ struct Document<'a> {
     archive: String,
     bytes: u64,
     state: &'a State,
+    kept_by: &'a [Rule],
     manifest: &'a Manifest,
 }
 
@@ -40,19 +42,24 @@ pub fn run(ui: &Ui, place: &Place, backup: &str) -> Result<Outcome> {
     for finding in &findings {
         ui.finding(finding);
     }
-    head(ui, entry, &manifest);
+    let keep = place.keep(&store).unwrap_or_default();
+    let plan = rotate::plan(&store, listing.entries.clone(), &keep, Instant::now());
+    let judged = plan.judged.iter().find(|one| one.entry.archive == entry.archive);
+    let verdict = judged.map_or(&Verdict::Remove, |one| &one.verdict);
+    head(ui, entry, &manifest, verdict);
     databases(ui, &manifest);
     rest(ui, entry, &manifest);
     ui.document(&Document {
         archive: entry.archive.display().to_string(),
         bytes: entry.size,
         state: &entry.state,
+        kept_by: verdict.rules(),
         manifest: &manifest,
     })?;
     Ok(Outcome::Done)
 }
 
-fn head(ui: &Ui, entry: &StoreEntry, manifest: &Manifest) {
+fn head(ui: &Ui, entry: &StoreEntry, manifest: &Manifest, verdict: &Verdict) {
     let now = Instant::now();
     let mut table = Table::new(&[]);
     let mut row = |name: &str, value: String| table.row([Cell::new(name), Cell::new(value)]);
@@ -98,21 +105,16 @@ fn head(ui: &Ui, entry: &StoreEntry, manifest: &Manifest) {
     match entry.state.last_good() {
         Some(check) => row(
             "verified",
-            format!("{} local, {}: {}", check.at.local(), check.at.ago(now), extent(check.level)),
+            format!("{} local, {}: {}", check.at.local(), check.at.ago(now), prove::extent(check.level)),
         ),
         None => row("verified", "never".to_owned()),
     }
+    let rules: Vec<String> = verdict.rules().iter().map(ToString::to_string).collect();
+    row(
+        "kept",
+        if rules.is_empty() { "no: the next rotation removes it".to_owned() } else { rules.join(", ") },
+    );
     ui.table(&table);
-}
-
-/// What a verification of that level looked at.
-fn extent(level: u8) -> &'static str {
-    match level {
-        0 | 1 => "it can be read",
-        2 => "every byte",
-        3 => "every byte, databases and history",
-        _ => "every byte, databases and history, and a real restore",
-    }
 }
 
 fn databases(ui: &Ui, manifest: &Manifest) {

@@ -1,26 +1,26 @@
 //! `verify`: whether backups are what was saved, and whether a project comes back from them.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use serde::Serialize;
 
 use crate::base::clock::Instant;
-use crate::base::digest::Digest;
-use crate::base::failure::{Kind, ResultExt, hints_of, is_disk_full, kind_of};
+use crate::base::escape::escape;
+use crate::base::failure::{Failure, Kind, hints_of, kind_of};
 use crate::base::finding::Finding;
 use crate::base::interrupt;
+use crate::base::mail_address::MailAddress;
 use crate::flags::{Targets, Verify};
 use crate::procedures::place::Place;
-use crate::procedures::prove::{self, Level};
-use crate::procedures::take;
+use crate::procedures::prove::Level;
+use crate::procedures::{check_backup, mail};
 use crate::store::catalog::StoreEntry;
-use crate::store::state::Verification;
-use crate::store::{Store, select};
+use crate::store::{Store, identity, select};
 use crate::ui::{Style, Ui};
 
 use super::Outcome;
 use super::log::Run;
+
+mod letter;
 
 /// One result for `--json`.
 #[derive(Serialize)]
@@ -38,7 +38,17 @@ struct Document<'a> {
     store: String,
     ok: bool,
     backups: &'a [Line],
+    /// Who got a mail.
+    mailed: Option<&'a str>,
     findings: &'a [Finding],
+}
+
+/// What a verification came to.
+struct Verified {
+    store: Store,
+    lines: Vec<Line>,
+    findings: Vec<Finding>,
+    run: Run,
 }
 
 /// Runs it.
@@ -46,9 +56,92 @@ struct Document<'a> {
 /// # Errors
 /// When there is no such backup, or it can't be told whether it is good.
 pub fn run(ui: &Ui, place: &Place, options: &Verify) -> Result<Outcome> {
+    let to = recipient(place, options)?;
+    let level = if options.full_test { Level::Restore } else { Level::Content };
+    let Verified { store, lines, mut findings, mut run } = match verify(ui, place, options, level) {
+        Ok(verified) => verified,
+        Err(error) => {
+            // Wrong use, or what the user stopped, is no news for anybody else.
+            let is_news = !matches!(kind_of(&error), Kind::Usage | Kind::Interrupted);
+            if let Some(to) = to.filter(|_| is_news && interrupt::check().is_ok()) {
+                let host = identity::host_name();
+                let letter = letter::of_failure(&address(place, None, &host), &error);
+                match mail::send(&to, &letter.subject, &letter.text) {
+                    Ok(_) => ui.note(format!("a mail went to {to}")),
+                    Err(error) => ui.finding(&not_sent(&to, &error)),
+                }
+            }
+            return Err(error);
+        }
+    };
+    let ok = lines.iter().all(|line| line.ok);
+    let outcome = |findings: &[Finding]| if ok { Outcome::of(findings) } else { Outcome::WithProblems };
+    let wanted = !options.alert_on_fail || outcome(&findings) != Outcome::Done;
+    let mut mailed = None;
+    if let Some(to) = to.as_ref().filter(|_| wanted) {
+        let host = identity::host_name();
+        let letter = letter::of_result(&address(place, Some(&store), &host), level, &lines, &findings);
+        match mail::send(to, &letter.subject, &letter.text) {
+            Ok(_) => {
+                ui.note(format!("a mail went to {to}"));
+                mailed = Some(to.as_str());
+            }
+            Err(error) => {
+                let finding = not_sent(to, &error);
+                ui.finding(&finding);
+                findings.push(finding);
+            }
+        }
+    }
+    let outcome = outcome(&findings);
+    run.verified = Some(lines.len());
+    run.damaged = lines.iter().filter(|line| !line.damage.is_empty()).map(|line| line.id.clone()).collect();
+    // A store that may only be read: each backup said already that nothing is remembered.
+    let _ = run.done(&store, outcome);
+    ui.document(&Document {
+        store: store.root().display().to_string(),
+        ok,
+        backups: &lines,
+        mailed,
+        findings: &findings,
+    })?;
+    Ok(outcome)
+}
+
+/// Who gets a mail, if anything is to be told.
+fn recipient(place: &Place, options: &Verify) -> Result<Option<MailAddress>> {
+    if options.email.is_some() || !options.alert_on_fail {
+        return Ok(options.email.clone());
+    }
+    let configured = match &place.root {
+        Some(_) => place.project()?.config.alert,
+        None => None,
+    };
+    let failure = || {
+        Failure::new(Kind::Usage, "--alert-on-fail needs to know who is told")
+            .hint("add --email ADDRESS, or `alert = \"ADDRESS\"` to the configuration in Cargo.toml")
+    };
+    Ok(Some(configured.ok_or_else(failure)?))
+}
+
+fn not_sent(to: &MailAddress, error: &anyhow::Error) -> Finding {
+    let finding = Finding::problem("mail", format!("no mail went to {to}: {error:#}"));
+    hints_of(error).into_iter().fold(finding, Finding::hint)
+}
+
+/// What a mail says about where the backups are.
+fn address<'a>(place: &'a Place, store: Option<&Store>, host: &'a str) -> letter::Where<'a> {
+    let of_store = store.and_then(Store::info).map(|info| escape(&info.owner.path.0));
+    let project = match &place.root {
+        Some(root) => root.display().to_string(),
+        None => of_store.unwrap_or_else(|| "not known".to_owned()),
+    };
+    letter::Where { host, project, store: &place.location.path }
+}
+
+fn verify(ui: &Ui, place: &Place, options: &Verify, level: Level) -> Result<Verified> {
     let (store, mut findings) = place.open()?;
     let listing = store.list()?;
-    let level = if options.full_test { Level::Restore } else { Level::Content };
     let chosen: Vec<&StoreEntry> = match &options.targets {
         Targets::All if listing.entries.is_empty() => {
             vec![select::resolve(&listing.entries, "latest", Instant::now())?]
@@ -92,22 +185,10 @@ pub fn run(ui: &Ui, place: &Place, options: &Verify) -> Result<Outcome> {
         findings.extend(more);
         lines.push(line);
     }
-    let ok = lines.iter().all(|line| line.ok);
     if lines.iter().any(|line| !line.damage.is_empty()) {
         ui.note("use another backup (cargo xtask list); a damaged archive may still give single files: cargo xtask restore BACKUP --only PATH --to DIR");
     }
-    let outcome = if ok { Outcome::of(&findings) } else { Outcome::WithProblems };
-    run.verified = Some(lines.len());
-    run.damaged = lines.iter().filter(|line| !line.damage.is_empty()).map(|line| line.id.clone()).collect();
-    // A store that may only be read: each backup said already that nothing is remembered.
-    let _ = run.done(&store, outcome);
-    ui.document(&Document {
-        store: store.root().display().to_string(),
-        ok,
-        backups: &lines,
-        findings: &findings,
-    })?;
-    Ok(outcome)
+    Ok(Verified { store, lines, findings, run })
 }
 
 fn words(level: Level) -> &'static str {
@@ -127,121 +208,7 @@ fn unjudged(entry: &StoreEntry, level: Level, error: &anyhow::Error) -> (Line, V
 }
 
 fn one(ui: &Ui, store: &Store, entry: &StoreEntry, level: Level) -> Result<(Line, Vec<Finding>)> {
-    let mut findings = Vec::new();
-    let expected = match expected(entry) {
-        Ok(expected) => Ok(Some(expected)),
-        Err(Missing::Absent(path)) => {
-            let message =
-                format!("{} is missing, so only what the archive says of itself was checked", path.display());
-            findings.push(Finding::advice("no-digest", message));
-            Ok(None)
-        }
-        Err(Missing::Wrong(reason)) => Err(reason),
-    };
-    let damage = match expected {
-        Err(reason) => vec![reason],
-        Ok(expected) => {
-            let scratch = Scratch::new(store)?;
-            let progress = ui.progress();
-            match prove::prove(&entry.archive, level, expected, &scratch.path(), &progress) {
-                Ok(manifest) if manifest.id != entry.id => {
-                    vec![format!("{} holds another backup, {}", entry.archive.display(), manifest.id)]
-                }
-                Ok(manifest) => take::damage_of(&manifest),
-                // Whatever failed, the user asked to stop.
-                Err(error) if interrupt::check().is_err() => {
-                    interrupt::check()?;
-                    return Err(error);
-                }
-                // These say nothing about the backup.
-                Err(error) if kind_of(&error) != Kind::Failed && kind_of(&error) != Kind::Refused => {
-                    return Err(error);
-                }
-                Err(error) if prove::is_local(&error) => {
-                    let hint = local_hint(&error, &scratch);
-                    let whole = format!("can't tell whether backup {} is good", entry.id);
-                    return Err(error.context(whole)).hint(hint);
-                }
-                // Nothing is noted: to the program that wrote it, it may be good.
-                Err(error) if prove::is_newer(&entry.archive) => {
-                    let finding = Finding::problem("newer-format", format!("{error:#}"));
-                    findings.push(hints_of(&error).into_iter().fold(finding, Finding::hint));
-                    let (id, damage) = (entry.id.to_string(), Vec::new());
-                    return Ok((Line { id, level, ok: false, damage }, findings));
-                }
-                Err(error) => vec![format!("{error:#}")],
-            }
-        }
-    };
-    let ok = damage.is_empty();
-    let check = Verification { at: Instant::now(), level: level as u8, ok, by: "verify".to_owned() };
-    if let Err(error) = store.update_state(entry, |state| state.record(check, damage.clone())) {
-        interrupt::check()?;
-        findings.push(Finding::advice("state", format!("the store does not remember this: {error:#}")));
-    }
-    Ok((Line { id: entry.id.to_string(), level, ok, damage }, findings))
-}
-
-fn local_hint(error: &anyhow::Error, scratch: &Scratch) -> String {
-    if is_disk_full(error) {
-        let place = scratch.disk();
-        return format!(
-            "make room on the disk of {}, where it is unpacked, and run it again",
-            place.display()
-        );
-    }
-    "give yourself the right to read the store, and run it again".to_owned()
-}
-
-enum Missing {
-    Absent(PathBuf),
-    Wrong(String),
-}
-
-/// The digest that the file beside the archive tells.
-fn expected(entry: &StoreEntry) -> Result<Digest, Missing> {
-    let mut name = entry.archive.clone().into_os_string();
-    name.push(".sha256");
-    let path = PathBuf::from(name);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Missing::Absent(path)),
-        Err(error) => return Err(Missing::Wrong(format!("{} can't be read: {error}", path.display()))),
-    };
-    let archive = entry.archive.file_name().unwrap_or_default().to_string_lossy();
-    let digest = text.strip_suffix(&format!("  {archive}\n")).and_then(|digest| digest.parse().ok());
-    digest.ok_or_else(|| Missing::Wrong(format!("{} is damaged", path.display())))
-}
-
-/// Room for extracting: in the store, or where the system keeps temporary files when the store may only be
-/// read.
-enum Scratch {
-    Store(crate::store::publish::Scratch),
-    System(tempfile::TempDir),
-}
-
-impl Scratch {
-    fn new(store: &Store) -> Result<Scratch> {
-        match store.scratch() {
-            Ok(scratch) => Ok(Scratch::Store(scratch)),
-            Err(_) => Ok(Scratch::System(tempfile::Builder::new().prefix("xtask-verify-").tempdir()?)),
-        }
-    }
-
-    /// A folder that stays, on the disk where it is.
-    fn disk(&self) -> PathBuf {
-        let path = self.path();
-        let up = match self {
-            Scratch::Store(_) => 2,
-            Scratch::System(_) => 1,
-        };
-        path.ancestors().nth(up).unwrap_or(&path).to_path_buf()
-    }
-
-    fn path(&self) -> PathBuf {
-        match self {
-            Scratch::Store(scratch) => scratch.path().to_path_buf(),
-            Scratch::System(folder) => folder.path().to_path_buf(),
-        }
-    }
+    let progress = ui.progress();
+    let checked = check_backup::check(store, entry, level, "verify", &progress)?;
+    Ok((Line { id: entry.id.to_string(), level, ok: checked.ok, damage: checked.damage }, checked.findings))
 }

@@ -5,7 +5,7 @@
 use anyhow::Result;
 
 use super::words::Words;
-use super::{Command, backup, guard, list, redo, restore, show, undo, verify};
+use super::{Command, backup, guard, list, pin, prune, redo, restore, show, status, undo, unpin, verify};
 
 /// One option.
 pub struct Opt {
@@ -83,8 +83,20 @@ pub const NOT_FOUND: (u8, &str) = (4, "no such backup");
 pub const LOCKED: (u8, &str) = (5, "another run holds the lock");
 
 /// All verbs, in the order of the help.
-pub static VERBS: &[Verb] =
-    &[backup::VERB, list::VERB, show::VERB, verify::VERB, restore::VERB, undo::VERB, redo::VERB, guard::VERB];
+pub static VERBS: &[Verb] = &[
+    backup::VERB,
+    list::VERB,
+    show::VERB,
+    verify::VERB,
+    restore::VERB,
+    undo::VERB,
+    redo::VERB,
+    guard::VERB,
+    status::VERB,
+    prune::VERB,
+    pin::VERB,
+    unpin::VERB,
+];
 
 /// The verb of that name.
 pub fn verb(name: &str) -> Option<&'static Verb> {

@@ -29,7 +29,7 @@ fn restore_to(backup: &str, folder: &str) -> Restore {
 
 fn verify(names: &[&str], full_test: bool) -> Command {
     let targets = Targets::Named(names.iter().map(|&name| name.to_owned()).collect());
-    Command::Verify(Verify { targets, full_test })
+    Command::Verify(Verify { targets, full_test, alert_on_fail: false, email: None })
 }
 
 #[test]
@@ -58,7 +58,21 @@ fn every_verb_and_option_is_understood() {
         ("verify", verify(&["latest"], false)),
         ("verify --full-test a b", verify(&["a", "b"], true)),
         ("verify 2h ago a 2025-12-01 14:00", verify(&["2h ago", "a", "2025-12-01 14:00"], false)),
-        ("verify all", Command::Verify(Verify { targets: Targets::All, full_test: false })),
+        ("prune", Command::Prune(Prune { dry_run: false })),
+        ("prune --dry-run", Command::Prune(Prune { dry_run: true })),
+        ("pin latest 2h ago", Command::Pin(vec!["latest".into(), "2h ago".into()])),
+        ("unpin a", Command::Unpin(vec!["a".into()])),
+        (
+            "verify all --alert-on-fail --email ops@example.com",
+            Command::Verify(Verify {
+                targets: Targets::All,
+                full_test: false,
+                alert_on_fail: true,
+                email: Some("ops@example.com".parse().unwrap()),
+            }),
+        ),
+        ("status", Command::Status(Status { age_seconds_max: 93_600 })),
+        ("status --max-age 3·days", Command::Status(Status { age_seconds_max: 259_200 })),
         ("restore latest --to x", Command::Restore(restore_to("latest", "x"))),
         (
             "restore latest --exact --git --no-backup --adopt --other-project",
@@ -227,6 +241,7 @@ fn no_option_is_accepted_and_ignored() {
             let value = match (option.name, option.value) {
                 (_, None) => "",
                 ("--kind", _) => " guard",
+                ("--max-age", _) => " 3h",
                 _ => " word",
             };
             assert_ne!(

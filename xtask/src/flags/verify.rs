@@ -2,9 +2,10 @@
 
 use anyhow::{Result, bail};
 
-use super::table::{NOT_FOUND, USAGE, Verb, switch};
-use super::words::Words;
+use super::table::{NOT_FOUND, USAGE, Verb, switch, value};
+use super::words::{Words, text};
 use super::{Command, named};
+use crate::base::mail_address::MailAddress;
 
 /// What may be typed.
 pub const VERB: Verb = Verb {
@@ -14,15 +15,30 @@ pub const VERB: Verb = Verb {
     about: "Proves that backups are good: the archive can be read, every checksum holds, and every database \
 passes SQLite's own checks and has the rows that the manifest counted. --full-test really restores into a \
 scratch folder and compares. Without a backup named it takes latest. The project is not touched.",
-    options: &[switch("--full-test", "also restore all of it into a scratch folder and compare")],
+    options: &[
+        switch("--full-test", "also restore all of it into a scratch folder and compare"),
+        switch(
+            "--alert-on-fail",
+            "send a mail when something is damaged or can't be checked; to --email, else to `alert` of the \
+             configuration",
+        ),
+        value(
+            "--email",
+            "A",
+            "send the result to this address; with --alert-on-fail only when something is wrong",
+        ),
+    ],
     examples: &[
-        ("verify", "the newest backup"),
         ("verify all --full-test", "every backup, with a real restore of each"),
+        ("verify --alert-on-fail --email ops@example.com", "the newest one; a mail when it is not good"),
     ],
     exits: &[
         (1, "it can't be told whether the backup is good"),
         USAGE,
-        (3, "at least one backup is damaged, or one of several could not be checked"),
+        (
+            3,
+            "at least one backup is damaged, one of several could not be checked, or a mail could not be sent",
+        ),
         NOT_FOUND,
     ],
     read,
@@ -35,6 +51,10 @@ pub struct Verify {
     pub targets: Targets,
     /// `--full-test`.
     pub full_test: bool,
+    /// `--alert-on-fail`: a mail only when something is wrong.
+    pub alert_on_fail: bool,
+    /// `--email A`.
+    pub email: Option<MailAddress>,
 }
 
 /// Which backups to verify.
@@ -48,7 +68,12 @@ pub enum Targets {
 
 fn read(words: &mut Words) -> Result<Command> {
     let targets = targets(&words.texts()?)?;
-    Ok(Command::Verify(Verify { targets, full_test: words.switch("--full-test") }))
+    let email = match words.value("--email") {
+        None => None,
+        Some(value) => Some(text(&value)?.parse::<MailAddress>().map_err(anyhow::Error::msg)?),
+    };
+    let (full_test, alert_on_fail) = (words.switch("--full-test"), words.switch("--alert-on-fail"));
+    Ok(Command::Verify(Verify { targets, full_test, alert_on_fail, email }))
 }
 
 fn targets(free: &[String]) -> Result<Targets> {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use super::recover;
 use crate::base::failure::{Failure, Kind, hints_of, kind_of};
 use crate::base::finding::Finding;
+use crate::base::keep::Keep;
 use crate::project::config::Config;
 use crate::project::git::{self, Opened};
 use crate::project::root::{self, Project};
@@ -145,6 +146,31 @@ impl Place {
             ));
         }
         Ok((store, findings))
+    }
+
+    /// Whether a store is known to be another working copy's.
+    pub fn is_of_another(&self, store: &Store) -> bool {
+        let here = self.root.as_ref().and_then(|root| Owner::here(root, Vec::new(), Vec::new()).ok());
+        here.and_then(|here| store.relation(&here)).is_some_and(|relation| relation != Relation::Own)
+    }
+
+    /// The rules of rotation of a store: those of the project here, when the store is its own. `None` when the
+    /// rules are not at hand, or can't be read.
+    pub fn keep(&self, store: &Store) -> Option<Keep> {
+        let root = self.root.as_ref()?;
+        let here = Owner::here(root, Vec::new(), Vec::new()).ok()?;
+        let is_own = store.relation(&here) == Some(Relation::Own);
+        // A configuration that can't be read is told of by what needs it.
+        is_own.then(|| Config::load(root).ok().map(|config| config.keep)).flatten()
+    }
+
+    /// Opens the store of this project for writing, and takes its lock. It must be there.
+    ///
+    /// # Errors
+    /// As [`Place::open`] and [`Place::open_to_write`].
+    pub fn open_existing_to_write(&self, project: &Project, command: &str) -> Result<(Store, Lock)> {
+        self.open()?;
+        self.open_to_write(project, false, command)
     }
 
     fn with_others(&self, error: anyhow::Error) -> anyhow::Error {

@@ -43,6 +43,16 @@ pub enum Level {
     Restore,
 }
 
+/// What a verification of that level looked at, for people.
+pub fn extent(level: u8) -> &'static str {
+    match level {
+        0 | 1 => "it can be read",
+        2 => "every byte",
+        3 => "every byte, databases and history",
+        _ => "every byte, databases and history, and a real restore",
+    }
+}
+
 /// No manifest is larger than this many bytes.
 const MANIFEST_MAX: u64 = 256 << 20;
 

@@ -40,6 +40,7 @@ use super::copy_databases;
 use super::{prove, survey};
 
 /// What is asked for.
+#[derive(Clone)]
 pub struct Request {
     /// Why.
     pub kind: BackupKind,

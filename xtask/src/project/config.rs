@@ -11,11 +11,13 @@ use anyhow::{Context, Result};
 use toml::{Table, Value};
 
 use crate::base::failure::{Failure, Kind, ResultExt};
+use crate::base::keep::Keep;
+use crate::base::mail_address::MailAddress;
 use crate::base::pattern::Pattern;
 use crate::base::safe_path::SafePath;
 
-const KNOWN: [&str; 7] =
-    ["databases", "exclude", "ignored", "max-ignored-size", "sql-dump", "history", "store"];
+const KNOWN: [&str; 9] =
+    ["databases", "exclude", "ignored", "max-ignored-size", "sql-dump", "history", "store", "keep", "alert"];
 
 /// What the user set, or the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,10 @@ pub struct Config {
     pub history: bool,
     /// Where the backups live, absolute.
     pub store: Option<PathBuf>,
+    /// How many backups rotation keeps.
+    pub keep: Keep,
+    /// Who is told by mail of a damaged backup, when `--alert-on-fail` asks for that.
+    pub alert: Option<MailAddress>,
 }
 
 impl Default for Config {
@@ -46,6 +52,8 @@ impl Default for Config {
             sql_dump: true,
             history: true,
             store: None,
+            keep: Keep::default(),
+            alert: None,
         }
     }
 }
@@ -98,21 +106,23 @@ impl Config {
                 "sql-dump" => config.sql_dump = switch(key, value)?,
                 "history" => config.history = switch(key, value)?,
                 "store" => config.store = Some(folder(key, value, root)?),
-                _ => return Err(unknown(key)),
+                "keep" => config.keep = keep(key, value)?,
+                "alert" => config.alert = Some(address(key, value)?),
+                _ => return Err(unknown(key, &KNOWN)),
             }
         }
         Ok(config)
     }
 }
 
-fn unknown(key: &str) -> anyhow::Error {
-    let nearest = KNOWN.into_iter().min_by_key(|known| distance(known, key));
+fn unknown(key: &str, known: &[&'static str]) -> anyhow::Error {
+    let nearest = known.iter().copied().min_by_key(|known| distance(known, key));
     let failure = Failure::new(Kind::Usage, format!("unknown key `{key}`"));
     match nearest.filter(|known| distance(known, key) <= 3) {
         Some(known) => failure.hint(format!("did you mean `{known}`?")),
         None => failure,
     }
-    .hint(format!("known keys: {}", KNOWN.join(", ")))
+    .hint(format!("known keys: {}", known.join(", ")))
     .into()
 }
 
@@ -132,6 +142,30 @@ fn list<T>(key: &str, value: &Value, read: impl Fn(&str) -> Result<T>) -> Result
         read(text).with_context(|| format!("in `{key}`"))
     };
     items.iter().map(read_item).collect()
+}
+
+fn address(key: &str, value: &Value) -> Result<MailAddress> {
+    let text = value.as_str().ok_or_else(|| wrong(key, value, "an address of mail"))?;
+    text.parse().map_err(|_| wrong(key, value, "an address of mail such as \"ops@example.com\""))
+}
+
+fn keep(key: &str, value: &Value) -> Result<Keep> {
+    let expected = "a table such as { daily = 7, weekly = 4, monthly = 12 }";
+    let table = value.as_table().ok_or_else(|| wrong(key, value, expected))?;
+    let mut keep = Keep::default();
+    for (name, value) in table {
+        let count = match name.as_str() {
+            "daily" => &mut keep.daily,
+            "weekly" => &mut keep.weekly,
+            "monthly" => &mut keep.monthly,
+            _ => {
+                return Err(unknown(name, &["daily", "weekly", "monthly"])).context("in `keep`");
+            }
+        };
+        let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
+        *count = number.ok_or_else(|| wrong(&format!("keep.{name}"), value, "a number of backups"))?;
+    }
+    Ok(keep)
 }
 
 fn size(key: &str, value: &Value) -> Result<u64> {
@@ -230,6 +264,8 @@ mod tests {
             sql-dump = false
             history = false
             store = "../store"
+            keep = { daily = 0, monthly = 24 }
+            alert = "ops@example.com"
             [package]
             metadata.backup.ignored = true
             "#,
@@ -241,6 +277,8 @@ mod tests {
         assert!(!config.ignored && !config.sql_dump && !config.history);
         assert_eq!(config.max_ignored_size, 2 << 30);
         assert_eq!(config.store, Some("../store".into()));
+        assert_eq!(config.alert.as_ref().map(MailAddress::as_str), Some("ops@example.com"));
+        assert_eq!(config.keep, Keep { daily: 0, weekly: 4, monthly: 24 });
         assert!(!load("[package.metadata.backup]\nignored = false\n").unwrap().ignored);
         assert_eq!(load("[package.metadata.backup]\nstore = '/b'").unwrap().store, Some("/b".into()));
     }
@@ -251,6 +289,11 @@ mod tests {
             ("exlude = []", "exlude"),
             ("remote = 'x'", "remote"),
             ("keep = 7", "keep"),
+            ("keep = { daily = -1 }", "keep.daily"),
+            ("keep = { weekly = '4' }", "keep.weekly"),
+            ("alert = '-x'", "alert"),
+            ("alert = 1", "alert"),
+            ("keep = { yearly = 1 }", "yearly"),
             ("ignored = 'no'", "ignored"),
             ("max-ignored-size = -1", "max-ignored-size"),
             ("max-ignored-size = '1 XB'", "max-ignored-size"),

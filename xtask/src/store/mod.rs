@@ -6,17 +6,20 @@
 
 mod bin;
 pub mod catalog;
+pub mod health;
 mod history;
 pub mod identity;
 pub mod location;
 pub mod lock;
 mod names;
 pub mod publish;
+pub mod retention;
 pub mod select;
 pub mod space;
 pub mod state;
 pub mod summary;
 pub mod sweep;
+pub mod trash;
 pub mod undo_log;
 
 use std::fs;

@@ -33,6 +33,9 @@ pub struct State {
     pub verifications: Vec<Verification>,
     /// What is known to be damaged; empty for a good backup.
     pub damage: Vec<String>,
+    /// When it was moved into the trash; of no meaning for a backup that is in the store again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Instant>,
     /// Why the state can't be read. Such a backup counts as pinned, since it may be.
     #[serde(skip)]
     pub unreadable: Option<String>,
@@ -105,6 +108,7 @@ impl Store {
             let hint = format!("remove {} and say `pin` again if it was pinned", path.display());
             return Err(Failure::new(Kind::Failed, problem).hint(hint).into());
         }
+        state.removed = None;
         change(&mut state);
         durable::write(&path, &state.json()?)
             .with_context(|| format!("can't note the state of backup {}", entry.id))?;

@@ -34,7 +34,7 @@ impl Store {
         // States are changed by runs without the lock of the store: their temporary files are not ours.
         let _moment = state_lock(self.root())?;
         let mut swept = Swept::default();
-        for (folder, holds_backups) in [("", true), (SAFETY, true), (TRASH, false), (BIN, false)] {
+        for (folder, holds_backups) in [("", true), (SAFETY, true), (TRASH, true), (BIN, false)] {
             let folder = if folder.is_empty() { self.root().to_path_buf() } else { self.root().join(folder) };
             sweep_folder(&folder, holds_backups, &mut swept)?;
         }

@@ -456,3 +456,24 @@ fn a_store_without_the_right_to_write_says_so() {
         assert!(hints_of(&error).iter().any(|hint| hint.contains("right to write")), "{error:#}");
     }
 }
+
+#[test]
+fn a_pin_that_comes_in_time_keeps_a_backup_out_of_the_trash() {
+    let (_base, store) = new_store();
+    let lock = || store.lock("test").unwrap();
+    let archive = publish(&store, "20251201_120000", BackupKind::Manual, None);
+    // What a rotation decided on before the pin.
+    let entry = store.list().unwrap().entries[0].clone();
+    store.update_state(&entry, |state| state.pinned = true).unwrap();
+    assert!(!store.discard(&lock(), &entry, Instant(9)).unwrap());
+    store.update_state(&entry, |state| state.pinned = false).unwrap();
+    assert!(store.discard(&lock(), &entry, Instant(9)).unwrap());
+    let late = store.update_state(&entry, |state| state.pinned = true).unwrap_err();
+    assert_eq!((kind_of(&late), archive.exists()), (Kind::NotFound, false));
+    let trash = store.trash().unwrap();
+    assert_eq!((trash[0].id.clone(), trash[0].removed), (entry.id.clone(), Some(Instant(9))));
+    assert_eq!(names(&store.trash_path()).len(), 4);
+    #[cfg(unix)]
+    assert_eq!(mode(&store.trash_path()), 0o700);
+    assert_eq!(store.new_id(entry.id.moment()).unwrap(), id("20251201_120000-2"));
+}
