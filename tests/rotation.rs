@@ -416,13 +416,20 @@ fn a_backup_that_finds_no_room_empties_the_trash_first() {
     let Some(prefix) = system::small_disk(room, &mount) else { return };
     let script = r#"
         for n in $(seq 24); do "$XTASK" backup --kind scheduled --store "$MOUNT/store" 2>&1; done
+        # Not a byte free, not even for the name of who locks the store. What is in the trash is enough.
+        truncate -s 200000 noise
+        while fallocate -l 4096 "$MOUNT/filler$((n += 1))" 2>/dev/null; do :; done
+        df -k --output=avail "$MOUNT"
+        "$XTASK" backup --kind scheduled --store "$MOUNT/store" 2>&1
+        rm "$MOUNT"/filler*
         "$XTASK" verify --store "$MOUNT/store"
         ls "$MOUNT/store/trash" | grep -c 'gz$'
     "#;
     let output = sandbox.shell_under(&prefix, &format!("MOUNT='{}'\n{script}", mount.display())).ok();
     let emptied = output.stdout.matches("trash was emptied").count();
-    assert!((1..12).contains(&emptied), "{output:?}");
-    assert_eq!(output.stdout.matches(", verified\n").count(), 24, "{output:?}");
+    assert!((2..12).contains(&emptied), "{output:?}");
+    assert!(output.stdout.lines().any(|line| line.trim() == "0"), "{output:?}");
+    assert_eq!(output.stdout.matches(", verified\n").count(), 25, "{output:?}");
 }
 
 fn traced() -> bool {

@@ -151,7 +151,7 @@ fn a_store_alone_has_a_status_and_an_unfinished_restore_is_told() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&document["project"], &document["unsaved"]), (&Value::Null, &Value::Null));
-    write(&sandbox.project(), ".xtask-restore/journal", "{}");
+    write(&sandbox.project(), ".xtask-restore/journal.json", "{}");
     assert_eq!(codes(&status(&sandbox, 3)), ["!unfinished-restore"]);
     fs::remove_dir_all(sandbox.project().join(".xtask-restore")).unwrap();
     status(&sandbox, 0);

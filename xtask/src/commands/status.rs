@@ -8,10 +8,11 @@ use crate::base::clock::Instant;
 use crate::base::failure::{Kind, hints_of, kind_of};
 use crate::base::finding::Finding;
 use crate::base::id::BackupId;
+use crate::base::monitor::Monitor;
 use crate::flags::Status;
-use crate::procedures::recover;
 use crate::procedures::place::Place;
 use crate::procedures::prove;
+use crate::procedures::recover;
 use crate::procedures::rotate::{self, Judged};
 use crate::procedures::since;
 use crate::store::Store;
@@ -185,7 +186,7 @@ fn of_project(
         }
     };
     let progress = ui.progress();
-    crate::base::monitor::Monitor::step(&progress, "scanning the project", None);
+    progress.step("scanning the project", None);
     let scan = since::scan_now(&project, &place.location.path)?;
     drop(progress);
     let newest = health::newest_good(&seen(judged), now);
@@ -251,7 +252,8 @@ fn report(ui: &Ui, document: &Document, now: Instant) {
         row("", check(deep));
     }
     if let Some(unsaved) = &document.unsaved {
-        row("since then", unsaved.changes());
+        let name = if document.newest.is_some() { "since then" } else { "not saved" };
+        row(name, unsaved.changes());
         row("left out", unsaved.left_out());
     }
     if let Some(free) = document.free_bytes {

@@ -10,8 +10,8 @@ pub const VERB: Verb = Verb {
     name: "list",
     words: "",
     brief: "what is in the store",
-    about: "Lists the backups in the store, newest first, with age, size, kind, commit and when each was \
-last verified. Reads only.",
+    about: "Lists the backups in the store, newest first, with age, size, kind, commit, when each was \
+last verified, and the rule that keeps it (`show` and --json tell all rules). Reads only.",
     options: &[],
     examples: &[("list", "the backups of this project"), ("list --json", "the same for scripts")],
     exits: &[

@@ -56,7 +56,11 @@ impl Lock {
         let mut text = serde_json::to_vec(&holder)?;
         text.push(b'\n');
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&text));
-        written.map_err(|error| not_writable(store, error))?;
+        match written {
+            // It is locked all the same, and nobody is named. A run may be what makes room again.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            written => written.map_err(|error| not_writable(store, error))?,
+        }
         Ok(Lock { file })
     }
 }

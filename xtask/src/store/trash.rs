@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 
 use super::catalog::StoreEntry;
 use super::lock::{Lock, not_writable, state_lock};
-use super::names::{self, ARCHIVE, Name, STATE, SUM, SUMMARY};
+use super::names::{self, ARCHIVE, Name, STATE, SUM, SUMMARY, UNDO};
 use super::state::State;
 use super::{Store, TRASH};
 use crate::base::clock::Instant;
@@ -86,7 +86,7 @@ impl Store {
             let hint = "see which of the two is the right one, and move the other elsewhere";
             return Err(Failure::new(Kind::Failed, text).hint(hint).into());
         }
-        let beside = [SUM, SUMMARY].map(|end| names::beside(&entry.archive, &entry.id, end));
+        let beside = [SUM, SUMMARY, UNDO].map(|end| names::beside(&entry.archive, &entry.id, end));
         let moved = || -> Result<()> {
             for path in &beside {
                 match fs::read(path) {
@@ -103,7 +103,7 @@ impl Store {
                 .with_context(|| format!("can't move {} to {}", entry.archive.display(), target.display()))
         };
         if let Err(error) = moved() {
-            for end in [SUM, SUMMARY, STATE] {
+            for end in [SUM, SUMMARY, STATE, UNDO] {
                 // The next run sweeps it, when it can't be removed now.
                 let _ = durable::remove_file(&names::beside(&target, &entry.id, end));
             }
@@ -180,7 +180,7 @@ impl Store {
     fn delete(&self, _lock: &Lock, one: &Trashed) -> Result<()> {
         let attempt = || -> std::io::Result<()> {
             durable::remove_file(&one.archive)?;
-            for end in [SUM, SUMMARY, STATE] {
+            for end in [SUM, SUMMARY, STATE, UNDO] {
                 durable::remove_file(&names::beside(&one.archive, &one.id, end))?;
             }
             durable::sync_dir(&self.trash_path())
