@@ -52,14 +52,7 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
     };
     let mut line = Run::begin("backup");
     let progress = ui.progress();
-    let taken = take::take(&project, &store, &lock, request.clone(), &progress).or_else(|error| {
-        // What rotation removed waits only as long as there is room.
-        if !is_disk_full(&error) || store.empty_trash(&lock)?.is_empty() {
-            return Err(error);
-        }
-        ui.note("the disk was full: the store's trash was emptied, and the backup begins again");
-        take::take(&project, &store, &lock, request, &progress)
-    });
+    let taken = take::take(&project, &store, &lock, &request, &progress);
     drop(progress);
     let mut taken = match taken {
         Ok(taken) => taken,

@@ -21,6 +21,7 @@ use crate::flags;
 use crate::procedures::guard::{self, Guard, Note};
 use crate::procedures::place::Place;
 use crate::procedures::put_back::Done;
+use crate::procedures::rotate;
 use crate::procedures::take::{self, Request};
 use crate::project::root::Project;
 use crate::ui::Ui;
@@ -124,9 +125,11 @@ fn before(
         also: BTreeSet::new(),
     };
     let progress = ui.progress();
-    let taken = take::take(project, &store, &lock, request, &progress);
+    let taken = take::take(project, &store, &lock, &request, &progress);
+    let mut taken = taken.context("the command was not run")?;
+    let rotated = rotate::after_backup(&store, &lock, &project.config.keep, &taken.manifest.id, &progress);
     drop(progress);
-    let taken = taken.context("the command was not run")?;
+    taken.findings.extend(rotated.findings);
     taken.findings.iter().for_each(|finding| ui.finding(finding));
     let damage = take::damage_of(&taken.manifest);
     let torn = taken.findings.iter().find(|finding| finding.code == "not-one-instant");

@@ -477,7 +477,7 @@ impl Applying<'_> {
             dumps: false,
             also: self.present.also.clone(),
         };
-        let taken = take::take(self.project, self.store, self.lock, request, monitor)
+        let taken = take::take(self.project, self.store, self.lock, &request, monitor)
             .context("no safety copy could be made, so nothing was restored")?;
         let archive = Archive::open(&taken.archive)?;
         for step in self.plan.steps.iter().filter(|step| step.before.is_some()) {

@@ -40,7 +40,6 @@ use super::copy_databases;
 use super::{prove, survey};
 
 /// What is asked for.
-#[derive(Clone)]
 pub struct Request {
     /// Why.
     pub kind: BackupKind,
@@ -77,12 +76,20 @@ pub fn take(
     project: &Project,
     store: &Store,
     lock: &Lock,
-    request: Request,
+    request: &Request,
     monitor: &dyn Monitor,
 ) -> Result<Taken> {
     let began = Stopwatch::now();
     let mut outside = store.sweep(lock)?.findings;
-    let taken = take_inner(project, store, lock, request, monitor);
+    let taken = take_inner(project, store, lock, request, monitor).or_else(|error| {
+        // What rotation removed waits only as long as there is room.
+        if !is_disk_full(&error) || store.empty_trash(lock)?.is_empty() {
+            return Err(error);
+        }
+        let text = "the disk was full: the store's trash was emptied, and the backup began again";
+        outside.push(Finding::advice("trash-emptied", text));
+        take_inner(project, store, lock, request, monitor)
+    });
     let mut taken = taken
         .with_context(|| format!("no backup was made of {}", project.root.display()))
         .or_else(|error| {
@@ -115,7 +122,7 @@ fn take_inner(
     project: &Project,
     store: &Store,
     lock: &Lock,
-    request: Request,
+    request: &Request,
     monitor: &dyn Monitor,
 ) -> Result<Taken> {
     let created = Instant::now();
@@ -171,7 +178,7 @@ fn take_inner(
         tool: concat!("xtask ", env!("CARGO_PKG_VERSION")).to_owned(),
         id,
         kind: request.kind,
-        label: request.label,
+        label: request.label.clone(),
         created,
         host: identity::host_name(),
         path: RawPath::of(&project.root)?,

@@ -12,24 +12,25 @@
 //! The connections are therefore lenient (`writable_schema`), may write pages (no DEFENSIVE), and never run
 //! a statement on the database's own tables.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant as Clock};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+pub use self::hold::hold;
+use self::hold::open_lenient;
 use self::image_file::ImageFile;
-use self::obstacle::obstacle;
 pub use self::obstacle::{NotHeld, Obstacle};
 use self::replace::Replacement;
-use super::locks::{Pause, SPIN};
-use super::open::{self, open_live};
+use super::locks::Pause;
+use super::open;
 use crate::base::failure::{Failure, Kind};
 use crate::base::interrupt;
 use crate::base::safe_path::SafePath;
 
+mod hold;
 mod image_file;
 mod obstacle;
 mod page_one;
@@ -100,47 +101,6 @@ enum Stage {
     Replaced(Replacement),
     /// Half written; can only be taken back.
     Half,
-}
-
-/// Takes the write locks of all databases: all of them, or none while it waits for the others, for as long
-/// as `patience`. After that those that are free stay held, and the others are told with the reason. A
-/// database that can never be held is not waited for.
-///
-/// # Errors
-/// Only when the user interrupts.
-pub fn hold(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<(Held, Vec<NotHeld>)> {
-    let mut not_held = Vec::new();
-    let mut candidates = Vec::new();
-    for (file, paths) in by_file(databases) {
-        match open_to_write(&file) {
-            Ok(connection) => {
-                candidates.push(Entry { paths, file, connection, stage: Stage::Held, version: None })
-            }
-            Err(error) => not_held.extend(obstacle(&paths, &file, &error)),
-        }
-    }
-    let mut pause = Pause::new(patience);
-    loop {
-        interrupt::check()?;
-        let last = pause.is_over();
-        let busy = begin_all(&mut candidates, &mut not_held);
-        if busy.is_empty() || last {
-            for (file, error) in busy {
-                let at = candidates.iter().position(|entry| entry.file == file);
-                if let Some(entry) = at.map(|at| candidates.swap_remove(at)) {
-                    not_held.extend(obstacle(&entry.paths, &file, &error));
-                }
-            }
-            candidates.sort_by(|a, b| a.file.cmp(&b.file));
-            not_held.sort_by(|a, b| a.path.cmp(&b.path));
-            return Ok((Held { entries: candidates, patience }, not_held));
-        }
-        for entry in &candidates {
-            // Nothing was written; the lock goes with the connection at the latest.
-            let _ = entry.connection.execute_batch("ROLLBACK");
-        }
-        pause.wait();
-    }
 }
 
 impl CommitFailure {
@@ -238,15 +198,16 @@ impl Entry {
         let first = pages::first_page(connection)?;
         let fits = pages.page_size.is_none_or(|size| size == first.len())
             && !page_one::encodings_differ(&first, &pages.header);
+        let was_empty =
+            pages::page_count(connection)? == 1 && pages::page_count(&open_lenient(&self.file)?)? == 0;
         if !fits {
-            let replacement = Replacement::prepare(connection, image, &pages.header, patience)?;
+            let mut replacement = Replacement::prepare(connection, image, &pages.header, patience)?;
+            replacement.keeps_mode = !was_empty;
             self.stage = Stage::Replaced(replacement);
             let bytes = pages.page_size.unwrap_or_default() as u64 * u64::from(pages.pages);
             on_bytes(bytes);
             return Ok(u64::from(pages.pages));
         }
-        let was_empty =
-            pages::page_count(connection)? == 1 && pages::page_count(&open_lenient(&self.file)?)? == 0;
         let changed = pages::write(connection, &mut pages, was_empty, patience, on_bytes)?;
         self.stage = if changed == 0 { Stage::Held } else { Stage::Written };
         Ok(changed)
@@ -265,7 +226,9 @@ impl Entry {
                 replacement.run(&mut self.connection, interruptible)?;
                 self.connection = Connection::open_in_memory()?; // ends the other one, and its lock
                 // The rows are in, which counts. Programs that need WAL mode ask for it when they start.
-                let _ = replacement.restore_mode(&self.file);
+                if replacement.keeps_mode {
+                    let _ = replacement.restore_mode(&self.file);
+                }
             }
         }
         self.stage = Stage::Held;
@@ -306,80 +269,6 @@ fn none_is_fine(error: rusqlite::Error) -> rusqlite::Result<()> {
     if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(error) }
 }
 
-/// The files behind the paths, each once: of two connections to one file the second would wait for the first.
-fn by_file(databases: &[(SafePath, PathBuf)]) -> BTreeMap<PathBuf, Vec<SafePath>> {
-    let mut files: BTreeMap<PathBuf, Vec<SafePath>> = BTreeMap::new();
-    for (path, file) in databases {
-        // A path that does not resolve is reported when it is opened.
-        let real = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
-        files.entry(real).or_default().push(path.clone());
-    }
-    files
-}
-
-/// Opens a live database whatever state its tables are in.
-fn open_lenient(file: &Path) -> rusqlite::Result<Connection> {
-    let connection = open_live(file)?;
-    // Without the first, the second would be ignored.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
-    connection.execute_batch("PRAGMA writable_schema=ON")?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-    Ok(connection)
-}
-
-/// The same for writing. Nothing of the file is read yet.
-fn open_to_write(file: &Path) -> rusqlite::Result<Connection> {
-    let connection = open_lenient(file)?;
-    if connection.is_readonly("main")? {
-        return Err(obstacle::read_only());
-    }
-    Ok(connection)
-}
-
-/// Begins a write transaction in every database that has none; those with somebody's lock in the way are
-/// returned. Those that can't be begun for another reason leave the list.
-fn begin_all(candidates: &mut Vec<Entry>, not_held: &mut Vec<NotHeld>) -> Vec<(PathBuf, rusqlite::Error)> {
-    let until = Clock::now() + SPIN;
-    loop {
-        let mut busy = Vec::new();
-        candidates.retain(|entry| match begin(entry) {
-            Ok(()) => true,
-            Err(error) if open::is_busy(&error) => {
-                busy.push((entry.file.clone(), error));
-                true
-            }
-            Err(error) => {
-                not_held.extend(obstacle(&entry.paths, &entry.file, &error));
-                false
-            }
-        });
-        if busy.is_empty() || Clock::now() >= until {
-            return busy;
-        }
-        std::thread::sleep(SPIN / 40);
-    }
-}
-
-fn begin(entry: &Entry) -> rusqlite::Result<()> {
-    let connection = &entry.connection;
-    if !connection.is_autocommit() {
-        return Ok(()); // held since an earlier try
-    }
-    // A commit that is reported must survive a power failure. Can't be set inside a transaction.
-    connection.execute_batch("PRAGMA synchronous=EXTRA; PRAGMA fullfsync=ON; BEGIN IMMEDIATE")?;
-    let look = || -> rusqlite::Result<()> {
-        connection.execute_batch("PRAGMA cache_size=-8192")?;
-        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-        pages::first_page(connection)?;
-        obstacle::journal_can_be_made(connection, &entry.file)
-    };
-    look().inspect_err(|_| {
-        // The error of the look is the one that counts.
-        let _ = connection.execute_batch("ROLLBACK");
-    })
-}
-
 /// Tries until nobody's lock is in the way, for as long as `patience`.
 fn patiently(patience: Duration, mut attempt: impl FnMut() -> rusqlite::Result<()>) -> Result<()> {
     let mut pause = Pause::new(patience);
@@ -394,7 +283,7 @@ fn patiently(patience: Duration, mut attempt: impl FnMut() -> rusqlite::Result<(
                 }
                 pause.wait();
             }
-            other => return Ok(other?),
+            other => return Ok(other.map_err(obstacle::in_words)?),
         }
     }
 }

@@ -64,6 +64,23 @@ fn no_journal() -> String {
     "this user may not make files in its folder, where SQLite's journal goes".to_owned()
 }
 
+/// Whether there was no room, which says nothing of the database. In WAL mode the first thing that finds no
+/// room is the file of shared memory.
+pub fn is_full(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(ffi::SQLITE_FULL | ffi::SQLITE_IOERR_SHMSIZE))
+}
+
+/// A full disk in SQLite's own words, which not every call passes on.
+pub fn in_words(error: rusqlite::Error) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqliteFailure(code, _) if is_full(&error) => {
+            rusqlite::Error::SqliteFailure(code, Some("database or disk is full".to_owned()))
+        }
+        other => other,
+    }
+}
+
 /// The error of a file that can only be read.
 pub fn read_only() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(
@@ -83,4 +100,20 @@ pub fn journal_can_be_made(connection: &Connection, file: &Path) -> rusqlite::Re
         return Ok(());
     }
     Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_READONLY), Some(no_journal())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::failure;
+
+    #[test]
+    fn a_full_disk_is_known_by_its_words() {
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_SHMSIZE] {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            assert!(failure::is_disk_full(&anyhow::Error::new(in_words(error)).context("x")), "{code}");
+        }
+        let other = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR), None);
+        assert!(!failure::is_disk_full(&in_words(other).into()));
+    }
 }

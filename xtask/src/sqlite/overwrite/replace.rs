@@ -28,6 +28,8 @@ pub struct Replacement {
     image_cookie: u32,
     live_cookie: u32,
     was_wal: bool,
+    /// Whether the live database keeps its journal mode; one without pages has none.
+    pub keeps_mode: bool,
 }
 
 impl Replacement {
@@ -68,7 +70,7 @@ impl Replacement {
             .hint("stop the programs that have it open")
         })?;
         let image_cookie = page_one::cookie(image_header);
-        Ok(Replacement { image: image.to_path_buf(), image_cookie, live_cookie, was_wal })
+        Ok(Replacement { image: image.to_path_buf(), image_cookie, live_cookie, was_wal, keeps_mode: true })
     }
 
     /// Puts the image into the database, in one step.

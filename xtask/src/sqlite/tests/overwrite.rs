@@ -8,6 +8,7 @@ use super::*;
 use crate::base::failure::{Kind, kind_of};
 use crate::sqlite::overwrite::{Held, NotHeld, Obstacle, hold, holds_image};
 
+mod kill;
 mod openers;
 mod pages;
 
