@@ -12,7 +12,9 @@ use serde_json::Value;
 use support::framework::write;
 use support::{Sandbox, archives, git};
 
-const VERBS: [&str; 9] = ["backup", "list", "show", "verify", "restore", "status", "prune", "pin", "unpin"];
+const VERBS: [&str; 12] = [
+    "backup", "list", "show", "verify", "restore", "undo", "redo", "guard", "status", "prune", "pin", "unpin",
+];
 
 #[test]
 fn help_is_on_stdout_and_exit_0() {
@@ -68,7 +70,9 @@ fn misuse_is_exit_2_with_the_usage_on_stderr_and_touches_nothing() {
         (&["unpin"], "which backup?"),
         (&["prune", "--dryrun"], "did you mean --dry-run?"),
         (&["prune", "latest"], "left over"),
-        (&["restore", "latest"], "restore latest --to DIR"),
+        (&["restore", "latest", "--to", "x", "--git"], "--git is for a restore over the project"),
+        (&["guard", "true"], "stands behind --"),
+        (&["undo", "latest"], "left over"),
         (&["restore", "latest", "--to", "--dry-run"], "--to needs a value"),
         (&["restore", "latest", "--to", "x", "--dryrun"], "did you mean --dry-run?"),
         (&["restore", "latest", "--to", "x", "--only", "../x"], "inside the project"),

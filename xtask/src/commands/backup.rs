@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::base::failure::is_disk_full;
 use crate::base::finding::Finding;
 use crate::base::kind::BackupKind;
 use crate::flags;

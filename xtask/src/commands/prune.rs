@@ -60,7 +60,7 @@ pub fn run(ui: &Ui, place: &Place, options: &Prune) -> Result<Outcome> {
         ui.line(summary(&removed, "would be removed"));
         return finish(ui, &store, &keep, true, &plan, done);
     }
-    let (store, lock) = place.open_existing_to_write(&project, "prune")?;
+    let (store, lock) = place.open_existing_to_write(&project, false, "prune")?;
     let mut line = Run::begin("prune");
     let swept = store.sweep(&lock)?;
     let plan = rotate::plan(&store, store.list()?.entries, &keep, Instant::now());

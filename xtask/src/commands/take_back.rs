@@ -51,7 +51,7 @@ pub fn run(
         findings.extend(more);
         (store, None)
     } else {
-        let (store, lock) = place.open_to_write(&project, false, way.command)?;
+        let (store, lock) = place.open_existing_to_write(&project, false, way.command)?;
         (store, Some(lock))
     };
     let (records, more) = store.undo_records()?;

@@ -168,9 +168,14 @@ impl Place {
     ///
     /// # Errors
     /// As [`Place::open`] and [`Place::open_to_write`].
-    pub fn open_existing_to_write(&self, project: &Project, command: &str) -> Result<(Store, Lock)> {
+    pub fn open_existing_to_write(
+        &self,
+        project: &Project,
+        adopt: bool,
+        command: &str,
+    ) -> Result<(Store, Lock)> {
         self.open()?;
-        self.open_to_write(project, false, command)
+        self.open_to_write(project, adopt, command)
     }
 
     fn with_others(&self, error: anyhow::Error) -> anyhow::Error {

@@ -436,10 +436,8 @@ impl Applying<'_> {
         renames.extend(self.file_renames()?);
         renames.append(&mut journal.renames);
         renames.extend(repository::renames(root, &self.git, &self.order, workshop.work())?);
-        let mut number = 0;
-        for rename in renames.iter_mut().filter(|rename| rename.old.is_some()) {
+        for (number, rename) in renames.iter_mut().filter(|rename| rename.old.is_some()).enumerate() {
             rename.old = Some(journal::aside(number)?);
-            number += 1;
         }
         journal.renames = renames;
         journal.opened = closed_folders(&self.present, &self.moves).into_iter().collect();

@@ -22,7 +22,7 @@ use rusqlite::config::DbConfig;
 pub use self::hold::hold;
 use self::hold::open_lenient;
 use self::image_file::ImageFile;
-pub use self::obstacle::{NotHeld, Obstacle};
+pub use self::obstacle::Obstacle;
 use self::replace::Replacement;
 use super::locks::Pause;
 use super::open;
@@ -32,7 +32,7 @@ use crate::base::safe_path::SafePath;
 
 mod hold;
 mod image_file;
-mod obstacle;
+pub(super) mod obstacle;
 mod page_one;
 mod pages;
 mod replace;

@@ -31,7 +31,7 @@ pub fn run(ui: &Ui, place: &Place, options: &Restore) -> Result<Outcome> {
         findings.extend(more);
         (store, None)
     } else {
-        let (store, lock) = place.open_to_write(&project, options.here.adopt, "restore")?;
+        let (store, lock) = place.open_existing_to_write(&project, options.here.adopt, "restore")?;
         (store, Some(lock))
     };
     let listing = store.list()?;

@@ -6,7 +6,8 @@ use std::process::{ChildStdin, ChildStdout};
 
 use super::*;
 use crate::base::failure::{Kind, kind_of};
-use crate::sqlite::overwrite::{Held, NotHeld, Obstacle, hold, holds_image};
+use crate::sqlite::overwrite::obstacle::NotHeld;
+use crate::sqlite::overwrite::{Held, Obstacle, hold, holds_image};
 
 mod kill;
 mod openers;
