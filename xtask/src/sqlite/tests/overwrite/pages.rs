@@ -12,15 +12,15 @@ fn every_kind_of_database_is_put_over_every_other() {
     for image in &images {
         for (name, _) in FEATURES {
             let copy = tempfile::tempdir().unwrap();
-            let live = make_databases(copy.path())
-                .into_iter()
-                .find(|(path, _)| path.bytes() == name.as_bytes())
-                .unwrap()
-                .1;
+            for file in fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+                if file.file_name().to_str().unwrap().starts_with(name) {
+                    fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+                }
+            }
+            let live = copy.path().join(name);
             let case = Case { folder: copy, live, image: image.clone() };
             let what = format!("{} over {name}", image.display());
             let same = image.ends_with(name);
-            // Twins but for random bytes that their own index holds.
             let changed = case.overwrite().unwrap();
             assert!(holds_image(&case.live, image).unwrap(), "{what}");
             if fs::metadata(image).unwrap().len() > 0 {
@@ -29,7 +29,7 @@ fn every_kind_of_database_is_put_over_every_other() {
                 assert_eq!(value(&case.live, "SELECT count(*) FROM sqlite_schema"), "0", "{what}");
                 assert_eq!(value(&case.live, "PRAGMA page_count"), "1", "{what}");
             }
-            assert!(same || changed > 0, "{what}");
+            assert_eq!(changed == 0, same, "{what}");
             // The live file keeps its journal mode; an empty one has none.
             let mode = if *name == "wal.db" || *name == "empty.db" && image.ends_with("wal.db") {
                 "wal"
