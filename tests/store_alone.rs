@@ -599,3 +599,25 @@ fn the_newest_backup_is_listed_first() {
     let show = sandbox.run(&["show", "latest"]).ok().stdout;
     assert!(show.contains(": every byte") && !show.contains("level"), "{show}");
 }
+
+/// Where cargo is gone, a command that is shown must not begin with it.
+#[test]
+fn what_the_stored_program_tells_to_type_can_be_typed() {
+    let framework = Framework::at_rest();
+    let sandbox = &framework.sandbox;
+    sandbox.run(&["backup"]).ok();
+    let stored = sandbox.stored_program();
+    let path = stored.to_str().unwrap().to_owned();
+    let project = framework.project();
+    let run = |arguments: &[&str]| sandbox.run_from(&stored, &project, arguments);
+    write(&project, "README.md", "changed\n");
+    let output = run(&["restore", "latest", "--force"]).ok();
+    assert_eq!(output.stdout.lines().last().unwrap(), format!("{path} undo"));
+    let last = output.stdout.lines().last().unwrap().to_owned() + " --force";
+    sandbox.shell_under(&[], &last).ok();
+    assert_eq!(fs::read_to_string(project.join("README.md")).unwrap(), "changed\n");
+    for output in [run(&["help"]), run(&["restor"]), run(&["show", "unknown"]), run(&["undo"])] {
+        assert!(!output.stdout.contains("cargo xtask") && !output.stderr.contains("cargo xtask"), "{output:?}");
+        assert!(output.stdout.contains(&path) || output.stderr.contains(&path), "{output:?}");
+    }
+}

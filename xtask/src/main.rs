@@ -18,7 +18,7 @@ use commands::Outcome;
 
 fn main() -> ExitCode {
     let argv: Vec<_> = std::env::args_os().skip(1).collect();
-    let ui = ui::Ui::from_appearance(flags::appearance(&argv));
+    let ui = ui::Ui::from_appearance(flags::appearance(&argv)).named(store::location::program());
     let done = base::interrupt::install()
         .and_then(|()| flags::parse(argv))
         .and_then(|invocation| commands::run(&ui, invocation));

@@ -8,6 +8,7 @@ mod style;
 mod table;
 mod talk;
 
+use std::borrow::Cow;
 use std::cell::{Cell as Slot, RefCell};
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -46,7 +47,12 @@ pub struct Ui {
     results: RefCell<Results>,
     document_printed: Slot<bool>,
     hinted: RefCell<String>,
+    /// What is typed instead of `cargo xtask`.
+    program: Option<String>,
 }
+
+/// How commands that are shown begin, where nobody said otherwise.
+const PROGRAM: &str = "cargo xtask ";
 
 enum Results {
     Open(Box<dyn Write>),
@@ -67,6 +73,21 @@ impl Ui {
             results: RefCell::new(Results::Open(Box::new(io::stdout()))),
             document_printed: Slot::new(false),
             hinted: RefCell::default(),
+            program: None,
+        }
+    }
+
+    /// Shows commands as they must be typed where this program is not run by cargo: with its own path.
+    #[must_use]
+    pub fn named(self, program: Option<String>) -> Ui {
+        Ui { program: program.map(|program| format!("{program} ")), ..self }
+    }
+
+    /// A text with its commands as they must be typed here.
+    fn typed<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match &self.program {
+            Some(program) if text.contains(PROGRAM) => Cow::Owned(text.replace(PROGRAM, program)),
+            _ => Cow::Borrowed(text),
         }
     }
 
@@ -83,7 +104,7 @@ impl Ui {
     /// A line of the result in a style.
     pub fn styled(&self, style: Style, text: impl AsRef<str>) {
         if !self.json {
-            for line in text.as_ref().split('\n') {
+            for line in self.typed(text.as_ref()).split('\n') {
                 self.result(&format!("{}\n", style.paint(&clean(line), self.color_results)));
             }
         }
@@ -100,7 +121,7 @@ impl Ui {
 
     /// Text of our own (help, version) as it is, on stdout, with `--json` too: whoever asks for help reads it.
     pub fn text(&self, text: &str) {
-        self.result(text);
+        self.result(&self.typed(text));
     }
 
     /// With `--json`: the one document on stdout. Does nothing without.
@@ -227,7 +248,7 @@ impl Ui {
     fn say(&self, style: Style, word: &str, text: &str) {
         let indent = " ".repeat(word.len() - word.trim_start().len());
         let word = format!("{indent}{}", style.paint(word.trim_start(), self.color_talk));
-        let lines: Vec<String> = text.split('\n').map(clean).collect();
+        let lines: Vec<String> = self.typed(text).split('\n').map(clean).collect();
         self.talk.print(&format!("{word}{}", lines.join(&format!("\n{indent}  "))));
     }
 

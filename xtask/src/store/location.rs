@@ -100,6 +100,16 @@ pub fn default_path(project_root: &Path) -> Result<PathBuf> {
     Ok(default_base()?.join(name))
 }
 
+/// What is typed to run this program, where it lies in a store: its path, as a shell reads it. `None` where cargo
+/// runs it.
+pub fn program() -> Option<String> {
+    let executable = std::env::current_exe().ok()?;
+    store_around(&executable)?;
+    let path = executable.to_str()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:\\".contains(c);
+    Some(if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) })
+}
+
 /// The store in whose `bin` folder an executable lies.
 fn store_around(executable: &Path) -> Option<PathBuf> {
     let bin = executable.parent()?;
