@@ -403,3 +403,34 @@ fn on_a_terminal_only_yes_counts() {
     answer("yes").ok();
     assert_ne!(fs::read_to_string(framework.project().join("README.md")).unwrap(), "changed\n");
 }
+
+/// What was made after a restore, in a folder that it had brought, is not the restore's to take away.
+#[test]
+fn undo_leaves_what_came_later() {
+    let framework = backed_up(Journal::Wal);
+    let (sandbox, project) = (&framework.sandbox, framework.project());
+    fs::remove_dir_all(project.join("docs")).unwrap();
+    restore(sandbox, &[]).ok();
+    change(&project.join("docs/later.db"), "CREATE TABLE t(x); INSERT INTO t VALUES (1)");
+    write(&project, "docs/later.md", "later\n");
+    sandbox.run(&["undo", "--force"]).ok();
+    assert!(!project.join("docs/guide.md").exists());
+    assert_eq!(rows(&project.join("docs/later.db"))["t"].len(), 1);
+    assert_eq!(fs::read_to_string(project.join("docs/later.md")).unwrap(), "later\n");
+    sandbox.run(&["redo", "--force"]).ok();
+    assert_eq!(fs::read_to_string(project.join("docs/guide.md")).unwrap(), "guide\n");
+    assert_eq!(rows(&project.join("docs/later.db"))["t"].len(), 1);
+    // Exactly: it is in no backup, and goes; undo brings all of it back.
+    restore(sandbox, &["--exact"]).ok();
+    assert!(!project.join("docs/later.db").exists() && !project.join("docs/later.md").exists());
+    sandbox.run(&["undo", "--force"]).ok();
+    assert_eq!(rows(&project.join("docs/later.db"))["t"].len(), 1);
+    // A file comes where a folder with a database is.
+    fs::remove_file(project.join("README.md")).unwrap();
+    fs::create_dir(project.join("README.md")).unwrap();
+    change(&project.join("README.md/deep.db"), "CREATE TABLE t(x); INSERT INTO t VALUES (2)");
+    restore(sandbox, &[]).ok();
+    assert!(project.join("README.md").is_file());
+    sandbox.run(&["undo", "--force"]).ok();
+    assert_eq!(rows(&project.join("README.md/deep.db"))["t"].len(), 1);
+}

@@ -617,7 +617,10 @@ fn what_the_stored_program_tells_to_type_can_be_typed() {
     sandbox.shell_under(&[], &last).ok();
     assert_eq!(fs::read_to_string(project.join("README.md")).unwrap(), "changed\n");
     for output in [run(&["help"]), run(&["restor"]), run(&["show", "unknown"]), run(&["undo"])] {
-        assert!(!output.stdout.contains("cargo xtask") && !output.stderr.contains("cargo xtask"), "{output:?}");
+        assert!(
+            !output.stdout.contains("cargo xtask") && !output.stderr.contains("cargo xtask"),
+            "{output:?}"
+        );
         assert!(output.stdout.contains(&path) || output.stderr.contains(&path), "{output:?}");
     }
 }

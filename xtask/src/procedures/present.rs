@@ -58,8 +58,12 @@ pub fn present(
         also: BTreeSet::new(),
         untouched: scan.left_out.into_iter().map(|left| left.path).collect(),
         databases: scan.databases,
-        findings,
+        findings: Vec::new(),
     };
+    // What a backup can't hold is told with its path.
+    let problems = findings.iter().filter(|finding| finding.is_problem());
+    present.untouched.extend(problems.filter_map(|finding| finding.path.clone()));
+    present.findings = findings;
     for entry in scan.entries {
         // A database that is damaged so badly that it looks like none.
         if wanted.database_files.contains(&entry.path) && entry.kind != EntryKind::Folder {

@@ -38,7 +38,7 @@ use crate::base::kind::BackupKind;
 use crate::base::monitor::Monitor;
 use crate::base::raw_path::RawPath;
 use crate::base::safe_path::SafePath;
-use crate::base::tree::Leaf;
+use crate::base::tree::{Leaf, Tree};
 use crate::project::git;
 use crate::project::plan::{self, Change, Move, Plan};
 use crate::project::root::Project;
@@ -140,7 +140,17 @@ pub fn prepare<'a>(
         let known = matches!(order.scope, Scope::Paths(_)) || !left_out_then(order.manifest, path);
         order.exact && order.scope.has(path, is_folder) && known
     };
-    let plan = plan::plan(&wanted.tree, &|path| wanted.open.contains(path), &present.tree, &removes);
+    let others: Vec<&SafePath> = present
+        .databases
+        .iter()
+        .filter(|path| !wanted.database_files.contains(path) && !wanted.tree.contains_key(path))
+        .collect();
+    // What is in the way goes with all that is in it.
+    let goes = |path: &SafePath| removes(path) || is_in_the_way(path, &wanted.tree);
+    let (databases_removed, staying): (Vec<SafePath>, Vec<SafePath>) =
+        others.into_iter().cloned().partition(|path| goes(path));
+    let plan =
+        plan::plan(&wanted.tree, &|path| wanted.open.contains(path), &present.tree, &removes, &staying);
     if let Some(step) = plan.stuck(&present.untouched).find(|step| step.change == Change::Replace) {
         let text = format!(
             "{} is a folder now, with files in it that no backup holds, and the backup has something else there",
@@ -148,13 +158,6 @@ pub fn prepare<'a>(
         );
         return Err(Failure::new(Kind::Refused, text).hint("move that folder away first").into());
     }
-    let databases_removed: Vec<SafePath> = present
-        .databases
-        .iter()
-        .filter(|path| removes(path) && !wanted.database_files.contains(path))
-        .filter(|path| !wanted.tree.contains_key(path))
-        .cloned()
-        .collect();
     let moves = plan.moves(&present.untouched);
     let finishes = finishes(&plan, &wanted, &present, &moves);
     let shop = if dry {
@@ -226,6 +229,18 @@ fn refuse_store(root: &Path, store: &Path, wanted: &Wanted<'_>) -> Result<()> {
                 .into())
         }
     }
+}
+
+/// Whether something that is no folder comes where a folder above this path is.
+fn is_in_the_way(path: &SafePath, wanted: &Tree) -> bool {
+    let mut above = path.parent();
+    while let Some(folder) = above {
+        if wanted.get(&folder).is_some_and(|leaf| !leaf.is_folder()) {
+            return true;
+        }
+        above = folder.parent();
+    }
+    false
 }
 
 /// Whether a backup left a path out, so that it can't say whether it was there.

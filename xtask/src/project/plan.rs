@@ -59,12 +59,13 @@ pub struct Move {
 
 /// Plans to make the tree on the disk like the wanted one. What is on the disk and not wanted stays, unless
 /// it is in the way or `removes` says that it goes. `open` are folders that only have to be there: their
-/// permissions are nobody's wish.
+/// permissions are nobody's wish; `others` is what stays and is in no tree: no folder goes that holds such.
 pub fn plan(
     wanted: &Tree,
     open: &dyn Fn(&SafePath) -> bool,
     present: &Tree,
     removes: &dyn Fn(&SafePath) -> bool,
+    others: &[SafePath],
 ) -> Plan {
     let mut plan = Plan::default();
     // A file or a link that comes where a folder is: everything below goes with it.
@@ -92,7 +93,7 @@ pub fn plan(
             (None, None) => {}
         }
     }
-    plan.keep_what_is_needed();
+    plan.keep_what_is_needed(others);
     plan
 }
 
@@ -124,9 +125,9 @@ impl Plan {
     }
 
     /// A folder does not go while something in it stays.
-    fn keep_what_is_needed(&mut self) {
+    fn keep_what_is_needed(&mut self, others: &[SafePath]) {
         let mut needed = BTreeSet::new();
-        for path in &self.extra {
+        for path in self.extra.iter().chain(others) {
             let mut above = path.parent();
             while let Some(folder) = above {
                 above = folder.parent();
@@ -262,24 +263,28 @@ mod tests {
             ("d=1 d.x=1", "d/ d.x/ d.x/b=1 d/a=1", "~d ~d.x -d.x/b -d/a", "~d ~d.x -d.x/b -d/a"),
         ] {
             let open = |_: &SafePath| false;
-            let stays = plan(&tree(wanted), &open, &tree(present), &|_| false);
+            let stays = plan(&tree(wanted), &open, &tree(present), &|_| false, &[]);
             assert_eq!(shown(&stays), keeps_others, "{wanted} over {present}");
-            let goes = plan(&tree(wanted), &open, &tree(present), &|_| true);
+            let goes = plan(&tree(wanted), &open, &tree(present), &|_| true, &[]);
             assert_eq!(shown(&goes), exact, "{wanted} exactly over {present}");
         }
-        let open = plan(&tree("d/:700 d/a=1"), &|p| *p == path("d"), &tree("d/:755 d/a=1"), &|_| false);
+        let open = plan(&tree("d/:700 d/a=1"), &|p| *p == path("d"), &tree("d/:755 d/a=1"), &|_| false, &[]);
         assert!(open.is_empty() && open.kept == [path("d/a")]);
-        let mine = plan(&tree(""), &|_| false, &tree("d/ d/a=1 d/new=2"), &|p| *p != path("d/new"));
+        let mine = plan(&tree(""), &|_| false, &tree("d/ d/a=1 d/new=2"), &|p| *p != path("d/new"), &[]);
         assert_eq!(shown(&mine), "-d/a ?d ?d/new");
+        let database = [path("d/e/x.db")];
+        let holds = plan(&tree(""), &|_| false, &tree("d/ d/a=1 d/e/ d/f/"), &|_| true, &database);
+        assert_eq!(shown(&holds), "-d/a -d/f ?d ?d/e");
         // A digest that was not taken is no sign of being equal.
         let mut unknown = tree("a=1");
         unknown.get_mut(&path("a")).unwrap().kind = Kind::File { size: 1, digest: None };
-        assert_eq!(shown(&plan(&tree("a=1"), &|_| false, &unknown, &|_| false)), "~a");
+        assert_eq!(shown(&plan(&tree("a=1"), &|_| false, &unknown, &|_| false, &[])), "~a");
     }
 
     #[test]
     fn a_folder_moves_as_a_whole_and_only_where_nothing_else_is_in_it() {
-        let exact = |wanted: &str, present: &str| plan(&tree(wanted), &|_| false, &tree(present), &|_| true);
+        let exact =
+            |wanted: &str, present: &str| plan(&tree(wanted), &|_| false, &tree(present), &|_| true, &[]);
         let create = exact("d/ d/a=1 d/e/ d/e/b=2 d.x=1", "");
         assert_eq!(moved(&create, &[]), "+d +d.x");
         assert_eq!(moved(&exact("d=1", "d/ d/a=1"), &[]), "~d");
