@@ -7,8 +7,10 @@ mod help;
 mod label;
 mod list;
 mod named;
+mod pull;
 mod restore;
 mod show;
+mod sync;
 mod table;
 mod verify;
 mod words;
@@ -20,7 +22,9 @@ use anyhow::{Result, bail};
 
 pub use self::backup::{Backup, BackupKind};
 pub use self::label::Label;
+pub use self::pull::Pull;
 pub use self::restore::{Restore, Target};
+pub use self::sync::Sync;
 use self::table::{GLOBAL, PROGRAM, VERBS, Verb};
 pub use self::verify::{Targets, Verify};
 use self::words::nearest;
@@ -80,6 +84,10 @@ pub enum Command {
     Verify(Verify),
     /// `restore`.
     Restore(Restore),
+    /// `sync`.
+    Sync(Sync),
+    /// `pull`.
+    Pull(Pull),
 }
 
 /// `--json`, `--quiet` and `--color` alone, from arguments that may be wrong otherwise: so that a misuse is

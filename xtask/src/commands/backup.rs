@@ -8,10 +8,12 @@ use crate::base::kind::BackupKind;
 use crate::flags;
 use crate::procedures::place::Place;
 use crate::procedures::take::{self, Request, Taken};
+use crate::procedures::upload;
+use crate::store::remote::Remote;
 use crate::ui::{self, Ui};
 
-use super::Outcome;
 use super::log::Run;
+use super::{Outcome, remote};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -22,6 +24,7 @@ struct Document<'a> {
     bytes: u64,
     seconds: f64,
     store: String,
+    remote: Option<remote::Told>,
     findings: &'a [Finding],
     manifest: &'a crate::archive::manifest::Manifest,
 }
@@ -32,6 +35,15 @@ struct Document<'a> {
 /// When no backup was made.
 pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
     let project = place.project()?;
+    // A remote that is not understood is wrong use; one that can't be reached must not cost the backup.
+    let remote = match options.no_remote {
+        true => None,
+        false => remote::wanted(place, options.remote.as_deref(), remote::Way::There)?,
+    };
+    let remote = remote.map(Remote::open);
+    if let Some(Err(error)) = &remote {
+        ui.finding(&upload::will_not_be_there(error));
+    }
     let (store, lock) = place.open_to_write(&project, options.adopt, "backup")?;
     let kind = match options.kind {
         flags::BackupKind::Manual => BackupKind::Manual,
@@ -64,7 +76,13 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
             format!("this run is not in the store's history: {error:#}"),
         ));
     }
+    // Others may take backups while this one travels.
+    drop(lock);
     report(ui, &taken);
+    let sent = match remote {
+        Some(remote) => remote::after_backup(ui, &store, remote, &mut taken.findings)?,
+        None => None,
+    };
     ui.document(&Document {
         id: taken.manifest.id.to_string(),
         archive: taken.archive.display().to_string(),
@@ -72,6 +90,7 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
         bytes: taken.summary.archive_bytes,
         seconds,
         store: store.root().display().to_string(),
+        remote: sent,
         findings: &taken.findings,
         manifest: &taken.manifest,
     })?;

@@ -3,9 +3,12 @@
 mod backup;
 mod list;
 mod log;
+mod pull;
+mod remote;
 mod restore;
 mod show;
 mod summaries;
+mod sync;
 mod verify;
 
 use anyhow::Result;
@@ -58,5 +61,7 @@ pub fn run(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
         Command::Show(backup) => show::run(ui, &place, &backup),
         Command::Verify(options) => verify::run(ui, &place, &options),
         Command::Restore(options) => restore::run(ui, &place, &options),
+        Command::Sync(options) => sync::run(ui, &place, &options),
+        Command::Pull(options) => pull::run(ui, &place, &options),
     }
 }

@@ -5,7 +5,7 @@
 use anyhow::Result;
 
 use super::words::Words;
-use super::{Command, backup, list, restore, show, verify};
+use super::{Command, backup, list, pull, restore, show, sync, verify};
 
 /// One option.
 pub struct Opt {
@@ -83,7 +83,8 @@ pub const NOT_FOUND: (u8, &str) = (4, "no such backup");
 pub const LOCKED: (u8, &str) = (5, "another run holds the lock");
 
 /// All verbs, in the order of the help.
-pub static VERBS: &[Verb] = &[backup::VERB, list::VERB, show::VERB, verify::VERB, restore::VERB];
+pub static VERBS: &[Verb] =
+    &[backup::VERB, list::VERB, show::VERB, verify::VERB, restore::VERB, sync::VERB, pull::VERB];
 
 /// The verb of that name.
 pub fn verb(name: &str) -> Option<&'static Verb> {

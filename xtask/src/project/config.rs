@@ -14,8 +14,8 @@ use crate::base::failure::{Failure, Kind, ResultExt};
 use crate::base::pattern::Pattern;
 use crate::base::safe_path::SafePath;
 
-const KNOWN: [&str; 7] =
-    ["databases", "exclude", "ignored", "max-ignored-size", "sql-dump", "history", "store"];
+const KNOWN: [&str; 8] =
+    ["databases", "exclude", "ignored", "max-ignored-size", "sql-dump", "history", "store", "remote"];
 
 /// What the user set, or the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Config {
     pub history: bool,
     /// Where the backups live, absolute.
     pub store: Option<PathBuf>,
+    /// Where a copy of the store goes, as written; a relative folder counts from the project's root.
+    pub remote: Option<String>,
 }
 
 impl Default for Config {
@@ -46,6 +48,7 @@ impl Default for Config {
             sql_dump: true,
             history: true,
             store: None,
+            remote: None,
         }
     }
 }
@@ -98,6 +101,7 @@ impl Config {
                 "sql-dump" => config.sql_dump = switch(key, value)?,
                 "history" => config.history = switch(key, value)?,
                 "store" => config.store = Some(folder(key, value, root)?),
+                "remote" => config.remote = Some(text(key, value)?),
                 _ => return Err(unknown(key)),
             }
         }
@@ -165,6 +169,13 @@ pub fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(factor)
 }
 
+fn text(key: &str, value: &Value) -> Result<String> {
+    let text = value.as_str().filter(|text| !text.is_empty());
+    // What is written here may be a password, so it is not repeated.
+    let wrong = || Failure::new(Kind::Usage, format!("`{key}` must be a text that is not empty"));
+    Ok(text.ok_or_else(wrong)?.to_owned())
+}
+
 fn folder(key: &str, value: &Value, root: &Path) -> Result<PathBuf> {
     let expected = "the path of a folder";
     let text = value.as_str().filter(|text| !text.is_empty());
@@ -230,6 +241,7 @@ mod tests {
             sql-dump = false
             history = false
             store = "../store"
+            remote = "me@host:backups"
             [package]
             metadata.backup.ignored = true
             "#,
@@ -241,6 +253,7 @@ mod tests {
         assert!(!config.ignored && !config.sql_dump && !config.history);
         assert_eq!(config.max_ignored_size, 2 << 30);
         assert_eq!(config.store, Some("../store".into()));
+        assert_eq!(config.remote.as_deref(), Some("me@host:backups"));
         assert!(!load("[package.metadata.backup]\nignored = false\n").unwrap().ignored);
         assert_eq!(load("[package.metadata.backup]\nstore = '/b'").unwrap().store, Some("/b".into()));
     }
@@ -249,7 +262,8 @@ mod tests {
     fn what_is_not_understood_is_wrong_use_that_names_the_key() {
         for (line, key) in [
             ("exlude = []", "exlude"),
-            ("remote = 'x'", "remote"),
+            ("remote = ''", "remote"),
+            ("remote = 7", "remote"),
             ("keep = 7", "keep"),
             ("ignored = 'no'", "ignored"),
             ("max-ignored-size = -1", "max-ignored-size"),

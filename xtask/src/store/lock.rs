@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::names::REMOTE_LOCK_FILE;
 use crate::base::clock::Instant;
 use crate::base::failure::{Failure, Kind};
 use crate::base::file_facts;
@@ -125,6 +126,26 @@ pub fn state_lock(store: &Path) -> Result<File> {
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("can't lock {}", path.display()));
             }
+        }
+    }
+}
+
+/// Takes, at once or not at all, the right to talk to the remote of a store: two runs would write under the
+/// same temporary names there. It ends when dropped.
+///
+/// # Errors
+/// Of kind `Locked` when another run has it; or when the store can't be written.
+pub fn remote_lock(store: &Path) -> Result<File> {
+    let path = store.join(REMOTE_LOCK_FILE);
+    let file = open(&path).map_err(|error| not_writable(store, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let text = format!("another run is just talking to the remote of {}", store.display());
+            Err(Failure::new(Kind::Locked, text).hint("when it is done: cargo xtask sync").into())
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("can't lock {}", path.display()))
         }
     }
 }

@@ -12,9 +12,12 @@ pub mod location;
 pub mod lock;
 mod names;
 pub mod publish;
+pub mod remote;
+pub mod remote_state;
 pub mod select;
 pub mod space;
 pub mod state;
+pub mod sum;
 pub mod summary;
 pub mod sweep;
 
