@@ -12,7 +12,7 @@ use serde_json::Value;
 use support::framework::write;
 use support::{Sandbox, archives, git};
 
-const VERBS: [&str; 5] = ["backup", "list", "show", "verify", "restore"];
+const VERBS: [&str; 7] = ["backup", "list", "show", "verify", "restore", "sync", "pull"];
 
 #[test]
 fn help_is_on_stdout_and_exit_0() {
@@ -195,6 +195,8 @@ fn every_key_of_the_configuration_does_what_the_readme_says() {
     assert!(with("sql-dump = true", 0).1);
     let (files, dumps, default) = with("sql-dump = false", 0);
     assert!(files == all && !dumps);
+    assert_eq!(with("remote = \"../elsewhere\"", 0).0, all);
+    assert_eq!(std::fs::read_dir(sandbox.path("elsewhere")).unwrap().count(), 1);
     let (files, _, store) = with("store = \"../backups\"", 0);
     assert_eq!(files, all);
     assert!(store != default && Path::new(&store).ends_with("backups"), "{store}");

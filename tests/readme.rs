@@ -145,7 +145,7 @@ fn the_measurement_can_be_repeated() {
 fn the_readme_names_every_verb() {
     let text = page("README.md");
     let help = Sandbox::new().run(&["--help"]).ok().stdout;
-    for verb in ["backup", "list", "show", "verify", "restore"] {
+    for verb in ["backup", "list", "show", "verify", "restore", "sync", "pull"] {
         assert!(text.contains(&format!("| `{verb}")), "{verb} is not in the README");
         assert!(help.contains(verb), "{verb} is not in the help");
     }

@@ -1,12 +1,12 @@
 //! A folder of this machine as the remote: a mounted disk or a share. Written like the store itself: a
-//! temporary name, sync, rename, sync the folder. The temporary name of an archive is always the same, so
+//! temporary name, sync, rename, sync the folder. The temporary name of a file is always the same, so
 //! what a killed run left is written over by the next one, and not added to.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{Ask, Checked, Far, SMALL_MAX, Transport, is_folder_name};
 use crate::base::digest::Hasher;
@@ -78,7 +78,7 @@ impl Transport for Folder {
             .and_then(|()| durable::sync_dir(&self.root))
             .with_context(|| format!("can't make {}", path.display()))?;
         if !path.join(STORE_FILE).exists() {
-            durable::write(&path.join(STORE_FILE), &fs::read(dir.join(STORE_FILE))?)?;
+            write_small(&path, STORE_FILE, &fs::read(dir.join(STORE_FILE))?)?;
         }
         Ok(())
     }
@@ -86,7 +86,7 @@ impl Transport for Folder {
     fn put_small(&self, folder: &str, dir: &Path, names: &[String]) -> Result<()> {
         for name in names {
             let bytes = fs::read(dir.join(name)).with_context(|| format!("can't read {name}"))?;
-            durable::write(&self.root.join(folder).join(name), &bytes)?;
+            write_small(&self.root.join(folder), name, &bytes)?;
         }
         Ok(())
     }
@@ -126,7 +126,8 @@ impl Transport for Folder {
 
     fn owners(&self, dir: &Path) -> Result<()> {
         let Some(entries) = Folder::entries(&self.root)? else {
-            bail!("there is no folder {}: is its disk connected?", self.root.display());
+            let text = format!("there is no folder {}", self.root.display());
+            return Err(Failure::new(Kind::Failed, text).hint("is its disk connected?").into());
         };
         for far in entries.into_iter().filter(|far| far.is_folder && is_folder_name(&far.name)) {
             let from = self.root.join(&far.name).join(STORE_FILE);
@@ -160,6 +161,11 @@ impl Transport for Folder {
         let bytes = copy(&mut file, &mut hasher, u64::MAX, monitor)?;
         Ok(Checked { same: bytes == ask.bytes && hasher.finish() == ask.digest, by: BY })
     }
+}
+
+/// Nothing sweeps there, so the temporary name is always the same here, too.
+fn write_small(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    durable::write_through(&folder.join(format!("{TEMPORARY_PREFIX}{name}")), &folder.join(name), bytes)
 }
 
 /// A small file, whatever it grew to since it was listed.
