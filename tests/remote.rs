@@ -444,6 +444,7 @@ fn a_remote_that_can_not_be_reached_does_not_cost_the_backup() {
         assert!(begun.elapsed() < Duration::from_secs(100), "{:?}", begun.elapsed());
         let state: Value =
             serde_json::from_slice(&fs::read(store(&sandbox).join("remote.json")).unwrap()).unwrap();
+        let state = &state["remotes"][0];
         assert!(state["error"].is_string() && state["complete"].is_string(), "{state:#}");
         assert_eq!(state["backups"].as_array().unwrap().len(), 1);
     });
@@ -714,6 +715,27 @@ fn safety_copies_stay_damage_stays_and_pins_travel() {
             (listed["backups"].as_array().unwrap().len(), &listed["backups"][0]["pinned"]),
             (1, &true.into())
         );
+    });
+}
+
+/// An empty store of the lost copy would stand in the way of the new one.
+#[test]
+fn a_pull_that_brings_nothing_leaves_no_store() {
+    most(|sandbox, far| {
+        let document = backup(&sandbox, &far);
+        let name = far.folder().file_name().unwrap().to_str().unwrap().to_owned();
+        flip(&far.folder().join(format!("{}.tar.gz", document["id"].as_str().unwrap())));
+        let new = sandbox.path("new");
+        let words = ["--from", &name, "--store", new.to_str().unwrap()];
+        assert_eq!(codes(&pull(&sandbox, &far, &words).code(3).json()), ["remote-damaged"]);
+        assert!(!new.exists());
+        // Without the file that tells its digest, its own seal still does.
+        fs::remove_file(far.folder().join(format!("{}.tar.gz.sha256", document["id"].as_str().unwrap())))
+            .unwrap();
+        assert_eq!(codes(&pull(&sandbox, &far, &words).code(3).json()), ["remote-damaged"]);
+        flip(&far.folder().join(format!("{}.tar.gz", document["id"].as_str().unwrap())));
+        pull(&sandbox, &far, &words).ok();
+        assert_eq!(archives(&new).len(), 1);
     });
 }
 

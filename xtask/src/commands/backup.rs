@@ -70,19 +70,23 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
     line.id = Some(taken.manifest.id.to_string());
     line.bytes = Some(taken.summary.archive_bytes);
     let seconds = line.seconds();
-    if let Err(error) = line.done(&store, Outcome::of(&taken.findings)) {
-        taken.findings.push(Finding::advice(
-            "history-file",
-            format!("this run is not in the store's history: {error:#}"),
-        ));
-    }
     // Others may take backups while this one travels.
     drop(lock);
     report(ui, &taken);
-    let sent = match remote {
-        Some(remote) => remote::after_backup(ui, &store, remote, &mut taken.findings)?,
-        None => None,
+    let sent = remote.map(|remote| remote::after_backup(ui, &store, remote, &mut taken.findings)).transpose();
+    let sent = match sent {
+        Ok(sent) => sent.flatten(),
+        Err(error) => {
+            line.failed(&store, &error);
+            return Err(error);
+        }
     };
+    if let Err(error) = line.done(&store, Outcome::of(&taken.findings)) {
+        let text = format!("this run is not in the store's history: {error:#}");
+        let finding = Finding::advice("history-file", text);
+        ui.finding(&finding);
+        taken.findings.push(finding);
+    }
     ui.document(&Document {
         id: taken.manifest.id.to_string(),
         archive: taken.archive.display().to_string(),

@@ -12,6 +12,7 @@ use crate::procedures::place::{self, Place};
 use crate::store::Store;
 use crate::store::catalog::StoreEntry;
 use crate::store::identity::Relation;
+use crate::store::lock::Lock;
 use crate::store::remote::Remote;
 use crate::store::select;
 use crate::ui::{self, Ui};
@@ -50,39 +51,41 @@ pub fn run(ui: &Ui, place: &Place, options: &Pull) -> Result<Outcome> {
     };
     let chosen = download::choose(&remote, existing.as_ref(), present.as_ref(), options.from.as_deref())?;
     let wanted = wanted(&chosen, &options.targets)?;
-    let (store, lock) = download::receive(place, present.as_ref(), &chosen, options.adopt)?;
+    let received = download::receive(place, present.as_ref(), &chosen, options.adopt)?;
+    let (store, lock) = (&received.store, &received.lock);
     let mut line = Run::begin("pull");
     let progress = ui.progress();
-    let pulled = download::pull(&store, &lock, &remote, &chosen, &wanted, &progress);
+    let pulled = download::pull(store, lock, &remote, &chosen, &wanted, &progress);
     drop(progress);
     let mut pulled = match pulled {
         Ok(pulled) => pulled,
         Err(error) => {
-            line.failed(&store, &error);
+            if !received.is_new {
+                line.failed(store, &error);
+            }
+            received.discard_if_empty();
             return Err(error);
         }
     };
-    // Recovery from this store must not need cargo, a network or the project.
-    let renewed = std::env::current_exe()
-        .map_err(anyhow::Error::from)
-        .and_then(|executable| store.renew_executable(&lock, &executable));
-    if let Err(error) = renewed {
-        let text = format!("{error:#}");
-        pulled.findings.push(Finding::advice("executable", text).hint("copy it to the store's bin/ by hand"));
+    let came = !pulled.pulled.is_empty();
+    if came || !received.is_new {
+        renew_executable(store, lock, &mut pulled.findings);
     }
     let mut findings = std::mem::take(&mut pulled.findings);
     findings.extend(pulled.stopped.as_ref().map(|error| {
         Finding::problem("remote", format!("not everything came: {error:#}"))
             .hint("what came stays; go on with: cargo xtask pull")
     }));
-    findings.extend(other_copy(&store, present.as_ref()));
+    findings.extend(other_copy(store, present.as_ref()).filter(|_| came || !received.is_new));
     let outcome = Outcome::of(&findings);
-    (line.bytes, line.id) = ((pulled.bytes > 0).then_some(pulled.bytes), None);
-    if let Err(error) = line.done(&store, outcome) {
+    line.bytes = came.then_some(pulled.bytes);
+    if (came || !received.is_new)
+        && let Err(error) = line.done(store, outcome)
+    {
         let text = format!("this run is not in the store's history: {error:#}");
         findings.push(Finding::advice("history-file", text));
     }
-    report(ui, &store, &pulled, &findings);
+    report(ui, store, &pulled, &findings);
     ui.document(&Document {
         store: store.root().display().to_string(),
         remote: remote.shown().to_owned(),
@@ -93,7 +96,19 @@ pub fn run(ui: &Ui, place: &Place, options: &Pull) -> Result<Outcome> {
         here: pulled.here,
         findings: &findings,
     })?;
+    received.discard_if_empty();
     Ok(outcome)
+}
+
+/// Recovery from this store must not need cargo, a network or the project.
+fn renew_executable(store: &Store, lock: &Lock, findings: &mut Vec<Finding>) {
+    let renewed = std::env::current_exe()
+        .map_err(anyhow::Error::from)
+        .and_then(|executable| store.renew_executable(lock, &executable));
+    if let Err(error) = renewed {
+        let finding = Finding::advice("executable", format!("{error:#}"));
+        findings.push(finding.hint("copy it to the store's bin/ by hand"));
+    }
 }
 
 fn wanted<'a>(chosen: &'a Chosen, targets: &Targets) -> Result<Vec<&'a StoreEntry>> {

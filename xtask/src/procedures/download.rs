@@ -19,8 +19,8 @@ use crate::base::interrupt;
 use crate::base::monitor::Monitor;
 use crate::store::Store;
 use crate::store::catalog::StoreEntry;
-use crate::store::identity::{Owner, Relation, StoreInfo};
-use crate::store::lock::Lock;
+use crate::store::identity::{Owner, Relation, STORE_FILE, StoreInfo};
+use crate::store::lock::{LOCK_FILE, Lock, REMOTE_LOCK_FILE, STATE_LOCK_FILE, remote_lock};
 use crate::store::remote::{self, Remote, catalog};
 use crate::store::remote_state::{RemoteBackup, RemoteState};
 use crate::store::space::free_bytes;
@@ -30,6 +30,10 @@ use super::place::{self, Place};
 use super::prove::{self, Level};
 use super::room::Room;
 use super::take;
+
+/// What to do about a backup that is damaged there.
+const OTHERWISE: &str = "use another one (cargo xtask pull BACKUP); if you must, copy this one by hand into an \
+empty folder, which may still give single files: cargo xtask restore ID --store FOLDER --only PATH --to DIR";
 
 /// A folder at the remote that was chosen, and what is in it.
 pub struct Chosen {
@@ -174,23 +178,46 @@ impl Chosen {
     }
 }
 
+/// The store that backups go into.
+pub struct Received {
+    /// It, open.
+    pub store: Store,
+    /// The right to write into it.
+    pub lock: Lock,
+    /// Whether it was made for them.
+    pub is_new: bool,
+}
+
+impl Received {
+    /// Takes back a store that was made for backups of which none came: an empty one that belongs to another
+    /// copy would stand in the way of the present one. What is left of it harms nobody.
+    pub fn discard_if_empty(self) {
+        let root = self.store.root().to_path_buf();
+        if !self.is_new || !self.store.list().is_ok_and(|listing| listing.entries.is_empty()) {
+            return;
+        }
+        // Locked until the last of it goes.
+        for name in [STORE_FILE, REMOTE_LOCK_FILE, STATE_LOCK_FILE, LOCK_FILE] {
+            let _ = fs::remove_file(root.join(name));
+        }
+        drop(self.lock);
+        let _ = fs::remove_dir(root);
+    }
+}
+
 /// Opens the store that the backups go into, or makes it, and takes its lock. A new one belongs to the working
 /// copy that the backups are of, unless the present one adopts them.
 ///
 /// # Errors
 /// Of kind `Refused`, when they don't belong together; `Locked`, when another run has it.
-pub fn receive(
-    place: &Place,
-    present: Option<&Owner>,
-    chosen: &Chosen,
-    adopt: bool,
-) -> Result<(Store, Lock)> {
+pub fn receive(place: &Place, present: Option<&Owner>, chosen: &Chosen, adopt: bool) -> Result<Received> {
     let path = &place.location.path;
     let lock = match Store::open(path) {
         Err(error) if kind_of(&error) == Kind::NotFound => Store::lock_new(path, "pull")?,
         opened => opened?.lock("pull")?,
     };
     // What it is counts from here on: until now others may have made it.
+    let mut is_new = false;
     let mut store = match Store::open(path) {
         Err(error) if kind_of(&error) == Kind::NotFound => {
             let theirs = chosen.info.as_ref().map(|info| &info.owner);
@@ -206,6 +233,7 @@ pub fn receive(
                         .into());
                 }
             };
+            is_new = true;
             Store::create(path, owner)?
         }
         opened => opened?,
@@ -216,7 +244,7 @@ pub fn receive(
     {
         store.adopt(&lock, present)?;
     }
-    Ok((store, lock))
+    Ok(Received { store, lock, is_new })
 }
 
 /// Brings the wanted backups that are not here.
@@ -231,6 +259,7 @@ pub fn pull(
     wanted: &[&StoreEntry],
     monitor: &dyn Monitor,
 ) -> Result<Pulled> {
+    let _alone = remote_lock(store.root())?;
     let mut out = Pulled { findings: store.sweep(lock)?.findings, ..Pulled::default() };
     let here = store.list()?;
     let mut missing = Vec::new();
@@ -298,8 +327,7 @@ fn known(store: &Store, remote: &Remote, folder: &str) -> Option<RemoteState> {
     if own.as_deref() != Some(folder) {
         return None;
     }
-    let known = store.remote_state().filter(|state| state.is_of(remote.shown(), folder));
-    Some(known.unwrap_or_else(|| RemoteState::of(remote.shown(), folder, remote.by())))
+    Some(store.remote_state(remote.shown(), folder, remote.by()))
 }
 
 /// A backup of the same id that is here and another one, or damaged.
@@ -348,7 +376,7 @@ fn one(
     let bad = |code: &str, text: String, hint: &str| Stopped::Bad(Finding::problem(code, text).hint(hint));
     let told = told.map_err(|error| {
         let text = format!("backup {id} was not brought: the digest at the remote is damaged: {error:#}");
-        bad("remote-damaged", text, "use another backup: cargo xtask pull BACKUP")
+        bad("remote-damaged", text, OTHERWISE)
     })?;
     let name = format!("{id}.tar.gz");
     let scratch = store.scratch()?;
@@ -364,7 +392,7 @@ fn one(
     let is_file = fs::symlink_metadata(&came).is_ok_and(|meta| meta.is_file());
     if !is_file {
         let text = format!("backup {id} was not brought: what has its name at the remote is no file");
-        return Err(bad("remote-damaged", text, "use another backup: cargo xtask pull BACKUP"));
+        return Err(bad("remote-damaged", text, OTHERWISE));
     }
     let temporary = store.temporary_of(lock, &came)?;
     let proven =
@@ -382,7 +410,7 @@ fn one(
         }
         Err(error) => {
             let text = format!("backup {id} was not brought, because it is damaged at the remote: {error:#}");
-            return Err(bad("remote-damaged", text, "use another backup: cargo xtask pull BACKUP"));
+            return Err(bad("remote-damaged", text, OTHERWISE));
         }
     };
     let size = temporary.as_file().metadata()?.len();

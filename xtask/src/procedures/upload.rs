@@ -90,13 +90,11 @@ pub fn upload(store: &Store, remote: &Remote, options: Options, monitor: &dyn Mo
             .into());
     };
     let folder = remote::folder_name(&info.owner)?;
-    let known = store.remote_state().filter(|state| state.is_of(remote.shown(), &folder));
-    let state = known.unwrap_or_else(|| RemoteState::of(remote.shown(), &folder, remote.by()));
+    let state = store.remote_state(remote.shown(), &folder, remote.by());
     let scratch = Room::new(store)?;
     let mut run = Upload { store, remote, options, monitor, state, scratch, sent: Sent::default(), rooms: 0 };
     run.sent.folder = folder;
     run.sent.findings = findings;
-    run.state.by = remote.by().to_owned();
     run.state.tried = Some(Instant::now());
     let ended = run.all(info);
     run.finish(ended)

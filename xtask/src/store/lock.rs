@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::names::REMOTE_LOCK_FILE;
 use crate::base::clock::Instant;
 use crate::base::failure::{Failure, Kind};
 use crate::base::file_facts;
@@ -20,6 +19,9 @@ pub const LOCK_FILE: &str = ".lock";
 
 /// The file that is locked for the moment in which a state is changed.
 pub const STATE_LOCK_FILE: &str = ".state-lock";
+
+/// The file that is locked while a run talks to the remote.
+pub const REMOTE_LOCK_FILE: &str = ".remote-lock";
 
 /// Who holds the lock, as written into its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::identity::STORE_FILE;
-use super::lock::{LOCK_FILE, STATE_LOCK_FILE};
+use super::lock::{LOCK_FILE, REMOTE_LOCK_FILE, STATE_LOCK_FILE};
 use super::{SAFETY, TRASH};
 use crate::base::durable::TEMPORARY_PREFIX;
 use crate::base::id::BackupId;
@@ -18,9 +18,6 @@ pub const NEW_STORE_FILE: &str = ".store.json-new";
 
 /// What is known of the remote.
 pub const REMOTE_FILE: &str = "remote.json";
-
-/// The file that is locked while a run talks to the remote.
-pub const REMOTE_LOCK_FILE: &str = ".remote-lock";
 
 /// The folder of the tool's own executable.
 pub const BIN: &str = "bin";

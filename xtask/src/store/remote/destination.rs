@@ -87,9 +87,9 @@ impl Destination {
         if let Some(rest) = text.strip_prefix("ssh://") {
             let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             let (host, port) = match host.rsplit_once(':') {
-                Some((host, port)) if !host.ends_with(':') => {
+                Some((before, port)) if !host.ends_with(']') => {
                     let port = port.parse::<u16>();
-                    (host, Some(port.map_err(|_| wrong(format!("{} has no such port", shown())))?))
+                    (before, Some(port.map_err(|_| wrong(format!("{} has no such port", shown())))?))
                 }
                 _ => (host, None),
             };
@@ -257,6 +257,8 @@ mod tests {
             ("me@host:", ssh("me@host", None, "")),
             ("ssh://me@host:2222/srv/x", ssh("me@host", Some(2222), "/srv/x")),
             ("ssh://host/srv", ssh("host", None, "/srv")),
+            ("ssh://[::1]/srv", ssh("[::1]", None, "/srv")),
+            ("ssh://me@[::1]:22/srv", ssh("me@[::1]", Some(22), "/srv")),
             ("rsync://host/module/x", daemon("rsync://host/module/x")),
             ("rsync://me@host:873/module", daemon("rsync://me@host:873/module")),
             ("host::module/x", daemon("host::module/x")),

@@ -84,7 +84,7 @@ mod tests {
                 .into()
         };
         let known = |sha256: Option<Digest>, pinned: bool, damage: Option<&str>| {
-            let mut state = RemoteState::of("/far", "p", "a folder");
+            let mut state = RemoteState::default();
             let damage = damage.map(str::to_owned);
             state.put(RemoteBackup {
                 id: id.clone(),
