@@ -28,8 +28,8 @@ struct Document<'a> {
 /// When nothing could be brought there.
 pub fn run(ui: &Ui, place: &Place, options: &Sync) -> Result<Outcome> {
     let destination = remote::needed(place, options.remote.as_deref(), remote::Way::There)?;
-    let (store, mut findings) = place.open()?;
     let remote = Remote::open(destination)?;
+    let (store, mut findings) = place.open()?;
     ui.note(format!("to {}, by {}", remote.shown(), remote.by()));
     if let Some(note) = remote.note() {
         ui.note(note);

@@ -20,17 +20,14 @@ use crate::store::identity::STORE_FILE;
 const NAME: &str = "rclone";
 
 /// Never a question; and bounded waiting.
-const ALWAYS: [&str; 6] = [
-    "--ask-password=false",
-    "--contimeout=15s",
-    "--timeout=60s",
-    "--retries=2",
-    "--low-level-retries=3",
-    "--use-json-log",
-];
+const ALWAYS: [&str; 5] =
+    ["--ask-password=false", "--contimeout=15s", "--timeout=30s", "--low-level-retries=4", "--use-json-log"];
 
-/// How a transfer tells how far it is.
-const TELL: [&str; 2] = ["--stats=1s", "--stats-log-level=NOTICE"];
+/// A transfer is worth a second try, and tells how far it is.
+const TRANSFER: [&str; 3] = ["--retries=2", "--stats=1s", "--stats-log-level=NOTICE"];
+
+/// Questions are asked once.
+const ONCE: [&str; 1] = ["--retries=1"];
 
 /// How long it may say nothing: its own limits several times over.
 const QUIET: Duration = Duration::from_secs(600);
@@ -136,7 +133,8 @@ impl Rclone {
         quiet: Duration,
         heard: &mut dyn FnMut(Stream, &str),
     ) -> Result<Ended> {
-        let all = [words, &ALWAYS, &["--"], paths].concat();
+        let once: &[&str] = if words.iter().any(|word| word.starts_with("--retries")) { &[] } else { &ONCE };
+        let all = [words, once, &ALWAYS, &["--"], paths].concat();
         let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
         self.tool.run(dir, &all, quiet, heard)
     }
@@ -148,7 +146,7 @@ impl Rclone {
 
     fn transfer(&self, dir: &Path, words: &[&str], paths: &[&str], monitor: &dyn Monitor) -> Result<()> {
         let mut seen = 0;
-        let words = [words, &TELL].concat();
+        let words = [words, &TRANSFER].concat();
         let ended = self.run(dir, &words, paths, QUIET, &mut |_, line| {
             if let Some(done) = progress(line) {
                 monitor.advance(done.saturating_sub(seen));
@@ -294,7 +292,7 @@ impl Transport for Rclone {
         let mut words = vec!["hashsum", "sha256"];
         if !native {
             words.push("--download");
-            words.extend(TELL);
+            words.extend(TRANSFER);
         }
         let path = self.at(&format!("{}/{}", ask.folder, ask.name));
         let quiet = QUIET + Duration::from_secs(ask.bytes / READS_PER_S);
