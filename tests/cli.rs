@@ -12,8 +12,9 @@ use serde_json::Value;
 use support::framework::write;
 use support::{Sandbox, archives, git};
 
-const VERBS: [&str; 12] = [
-    "backup", "list", "show", "verify", "restore", "undo", "redo", "guard", "status", "prune", "pin", "unpin",
+const VERBS: [&str; 14] = [
+    "backup", "list", "show", "verify", "restore", "undo", "redo", "guard", "status", "prune", "pin",
+    "unpin", "sync", "pull",
 ];
 
 #[test]
@@ -213,6 +214,8 @@ fn every_key_of_the_configuration_does_what_the_readme_says() {
     let timer = ["backup", "--kind", "scheduled", "--json"];
     let id = sandbox.run(&timer).ok().json()["id"].as_str().unwrap().to_owned();
     assert_eq!(sandbox.run(&timer).ok().json()["removed"], serde_json::json!([id]));
+    assert_eq!(with("remote = \"../elsewhere\"", 0).0, all);
+    assert_eq!(std::fs::read_dir(sandbox.path("elsewhere")).unwrap().count(), 1);
     let (files, _, store) = with("store = \"../backups\"", 0);
     assert_eq!(files, all);
     assert!(store != default && Path::new(&store).ends_with("backups"), "{store}");

@@ -55,6 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tar", &["archive"]),
     ("pico_args", &["flags"]),
     ("jiff", &["base/clock"]),
+    ("xshell", &["store/remote"]),
     ("data_encoding", &["base", "archive", "sqlite"]),
 ];
 

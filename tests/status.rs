@@ -160,3 +160,30 @@ fn a_store_alone_has_a_status_and_an_unfinished_restore_is_told() {
     fs::write(&store, "").unwrap();
     run(&sandbox, &["status"]).code(1).says("is a file");
 }
+
+#[test]
+fn a_remote_that_is_behind_is_told() {
+    let sandbox = small_project();
+    let configure = |lines: &str| {
+        write(&sandbox.project(), "Cargo.toml", &format!("[workspace.metadata.backup]\n{lines}\n"));
+    };
+    configure("remote = \"../elsewhere\"");
+    run(&sandbox, &["backup", "--no-remote"]).ok();
+    run(&sandbox, &["verify"]).ok();
+    assert_eq!(codes(&status(&sandbox, 3)), ["!remote"], "there is no copy yet");
+    run(&sandbox, &["sync"]).ok();
+    assert_eq!(codes(&status(&sandbox, 0)), [""; 0]);
+    run(&sandbox, &["backup", "--no-remote", "--pin"]).ok();
+    run(&sandbox, &["verify"]).ok();
+    assert_eq!(codes(&status(&sandbox, 3)), ["!remote"], "it lacks one");
+    run(&sandbox, &["sync"]).ok();
+    status(&sandbox, 0);
+    // The last try failed.
+    fs::remove_dir_all(sandbox.path("elsewhere")).unwrap();
+    fs::write(sandbox.path("elsewhere"), "no folder").unwrap();
+    run(&sandbox, &["backup"]).code(3);
+    run(&sandbox, &["verify"]).ok();
+    assert!(codes(&status(&sandbox, 3)).contains(&"!remote".to_owned()));
+    configure("remote = ''");
+    assert!(!codes(&status(&sandbox, 3)).is_empty());
+}

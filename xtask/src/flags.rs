@@ -10,10 +10,12 @@ mod list;
 mod named;
 mod pin;
 mod prune;
+mod pull;
 mod redo;
 mod restore;
 mod show;
 mod status;
+mod sync;
 mod table;
 mod undo;
 mod unpin;
@@ -29,9 +31,11 @@ pub use self::backup::{Backup, BackupKind};
 pub use self::guard::Guard;
 pub use self::label::Label;
 pub use self::prune::Prune;
+pub use self::pull::Pull;
 pub use self::redo::Redo;
 pub use self::restore::{Restore, Target};
 pub use self::status::Status;
+pub use self::sync::Sync;
 use self::table::{GLOBAL, PROGRAM, VERBS, Verb};
 pub use self::undo::Undo;
 pub use self::verify::{Targets, Verify};
@@ -106,6 +110,10 @@ pub enum Command {
     Pin(Vec<String>),
     /// `unpin BACKUP…`: likewise.
     Unpin(Vec<String>),
+    /// `sync`.
+    Sync(Sync),
+    /// `pull`.
+    Pull(Pull),
 }
 
 /// `--json`, `--quiet` and `--color` alone, from arguments that may be wrong otherwise: so that a misuse is

@@ -11,10 +11,12 @@ use crate::flags;
 use crate::procedures::place::Place;
 use crate::procedures::rotate;
 use crate::procedures::take::{self, Request, Taken};
+use crate::procedures::upload;
+use crate::store::remote::Remote;
 use crate::ui::{self, Ui};
 
-use super::Outcome;
 use super::log::Run;
+use super::{Outcome, remote};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -26,6 +28,7 @@ struct Document<'a> {
     seconds: f64,
     store: String,
     removed: Vec<String>,
+    remote: Option<remote::Told>,
     findings: &'a [Finding],
     manifest: &'a crate::archive::manifest::Manifest,
 }
@@ -36,6 +39,15 @@ struct Document<'a> {
 /// When no backup was made.
 pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
     let project = place.project()?;
+    // A remote that is not understood is wrong use; one that can't be reached must not cost the backup.
+    let remote = match options.no_remote {
+        true => None,
+        false => remote::wanted(place, options.remote.as_deref(), remote::Way::There)?,
+    };
+    let remote = remote.map(Remote::open);
+    if let Some(Err(error)) = &remote {
+        ui.finding(&upload::will_not_be_there(error));
+    }
     let (store, lock) = place.open_to_write(&project, options.adopt, "backup")?;
     let kind = match options.kind {
         flags::BackupKind::Manual => BackupKind::Manual,
@@ -69,15 +81,25 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
     line.id = Some(taken.manifest.id.to_string());
     line.bytes = Some(taken.summary.archive_bytes);
     let seconds = line.seconds();
-    if let Err(error) = line.done(&store, Outcome::of(&taken.findings)) {
-        taken.findings.push(Finding::advice(
-            "history-file",
-            format!("this run is not in the store's history: {error:#}"),
-        ));
-    }
+    // Others may take backups while this one travels.
+    drop(lock);
     report(ui, &taken);
     if !removed.is_empty() {
         ui.line(format!("  removed by rotation: {} (in the store's trash for 7 days)", removed.join(", ")));
+    }
+    let sent = remote.map(|remote| remote::after_backup(ui, &store, remote, &mut taken.findings)).transpose();
+    let sent = match sent {
+        Ok(sent) => sent.flatten(),
+        Err(error) => {
+            line.failed(&store, &error);
+            return Err(error);
+        }
+    };
+    if let Err(error) = line.done(&store, Outcome::of(&taken.findings)) {
+        let text = format!("this run is not in the store's history: {error:#}");
+        let finding = Finding::advice("history-file", text);
+        ui.finding(&finding);
+        taken.findings.push(finding);
     }
     ui.document(&Document {
         id: taken.manifest.id.to_string(),
@@ -87,6 +109,7 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
         seconds,
         store: store.root().display().to_string(),
         removed,
+        remote: sent,
         findings: &taken.findings,
         manifest: &taken.manifest,
     })?;

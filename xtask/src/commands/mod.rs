@@ -8,11 +8,14 @@ mod log;
 mod pin;
 mod pins;
 mod prune;
+mod pull;
 mod redo;
+mod remote;
 mod restore;
 mod show;
 mod show_plan;
 mod status;
+mod sync;
 mod take_back;
 mod undo;
 mod unpin;
@@ -83,6 +86,8 @@ pub fn run(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
         Command::Prune(options) => prune::run(ui, &place, &options),
         Command::Pin(backups) => pin::run(ui, &place, &backups),
         Command::Unpin(backups) => unpin::run(ui, &place, &backups),
+        Command::Sync(options) => sync::run(ui, &place, &options),
+        Command::Pull(options) => pull::run(ui, &place, &options),
     }
 }
 
@@ -98,8 +103,10 @@ fn changes_the_project(command: &Command) -> bool {
         | Command::ListForRestore
         | Command::Pin(_)
         | Command::Prune(_)
+        | Command::Pull(_)
         | Command::Show(_)
         | Command::Status(_)
+        | Command::Sync(_)
         | Command::Unpin(_)
         | Command::Verify(_) => false,
     }

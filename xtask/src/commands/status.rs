@@ -21,6 +21,7 @@ use crate::store::space::free_bytes;
 use crate::ui::{self, Cell, Style, Table, Ui};
 
 use super::Outcome;
+use super::remote::{self, Way};
 
 mod unsaved;
 
@@ -150,7 +151,7 @@ fn of_store(
         at: check.at,
         level: check.level,
     });
-    let outside = outside(store);
+    let outside = outside(store, of_remote(place, store, &judged));
     document.free_bytes = outside.free_bytes;
     document.findings.extend(health::judge(&seen, &outside, options.age_seconds_max, now));
     Ok(judged)
@@ -160,10 +161,42 @@ fn seen(judged: &[Judged]) -> Vec<Seen<'_>> {
     judged.iter().map(|one| Seen { entry: &one.entry, known: &one.known }).collect()
 }
 
+/// The remote that is meant, or the one that was used last; only what this store remembers of it, since asking the
+/// remote itself may take long.
+fn of_remote(place: &Place, store: &Store, judged: &[Judged]) -> Option<health::Remote> {
+    let states = store.remote_states();
+    let meant = match remote::wanted(place, None, Way::There) {
+        Ok(meant) => meant.map(|destination| destination.shown()),
+        Err(error) => {
+            let place = "the remote of the configuration".to_owned();
+            return Some(health::Remote { place, failed: Some(format!("{error:#}")), ..Default::default() });
+        }
+    };
+    let state = match &meant {
+        Some(shown) => states.iter().find(|state| state.destination == *shown),
+        None => states.first(),
+    };
+    let Some(state) = state else {
+        return meant.map(|place| health::Remote { place, ..Default::default() });
+    };
+    let is_missing = |one: &&Judged| {
+        let entry = &one.entry;
+        !entry.safety
+            && !entry.is_damaged()
+            && state.find(&entry.id).is_none_or(|there| there.damage.is_some())
+    };
+    Some(health::Remote {
+        place: state.destination.clone(),
+        compared: state.complete.or(state.tried),
+        missing: judged.iter().filter(is_missing).count() as u64,
+        failed: state.error.clone(),
+    })
+}
+
 /// What other parts know: the copy elsewhere, room on the disk. Of a restore that was not finished opening the
 /// store tells.
-fn outside(store: &Store) -> Outside {
-    Outside { remote: None, free_bytes: free_bytes(store.root()) }
+fn outside(store: &Store, remote: Option<health::Remote>) -> Outside {
+    Outside { remote, free_bytes: free_bytes(store.root()) }
 }
 
 /// What of the project is in no backup. `None` where there is no project, or the store is another copy's.

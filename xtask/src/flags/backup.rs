@@ -24,6 +24,8 @@ gets its name in the store. Nothing in the project is changed, and others may go
         switch("--pin", "never remove this backup by rotation"),
         value("--kind", "K", "why it is taken: manual (default), scheduled or guard"),
         switch("--no-sql", "leave out the SQL dumps; the databases themselves are always in it"),
+        value("--remote", "DEST", "where to upload it; default: REMOTE_BACKUP_DEST, else the configuration"),
+        switch("--no-remote", "upload nothing"),
         switch("--adopt", "make this working copy the owner of a store that belongs to another one"),
     ],
     examples: &[
@@ -33,7 +35,7 @@ gets its name in the store. Nothing in the project is changed, and others may go
     exits: &[
         FAILED,
         USAGE,
-        (3, "the backup was taken, but something of the project is not in it"),
+        (3, "the backup was taken, but something of the project is not in it, or it is not at the remote"),
         LOCKED,
         (6, "refused: the store belongs to another working copy"),
     ],
@@ -53,6 +55,10 @@ pub struct Backup {
     pub no_sql: bool,
     /// `--adopt`: take over a store that belongs to another working copy.
     pub adopt: bool,
+    /// `--remote DEST`, as typed.
+    pub remote: Option<String>,
+    /// `--no-remote`: upload nothing.
+    pub no_remote: bool,
 }
 
 /// The kinds of backup that can be asked for.
@@ -82,5 +88,10 @@ fn read(words: &mut Words) -> Result<Command> {
         },
     };
     let (pin, no_sql, adopt) = (words.switch("--pin"), words.switch("--no-sql"), words.switch("--adopt"));
-    Ok(Command::Backup(Backup { label, pin, kind, no_sql, adopt }))
+    let remote = words.value("--remote").as_ref().map(text).transpose()?;
+    let no_remote = words.switch("--no-remote");
+    if no_remote && remote.is_some() {
+        bail!("--remote and --no-remote contradict each other");
+    }
+    Ok(Command::Backup(Backup { label, pin, kind, no_sql, adopt, remote, no_remote }))
 }

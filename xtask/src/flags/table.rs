@@ -5,7 +5,9 @@
 use anyhow::Result;
 
 use super::words::Words;
-use super::{Command, backup, guard, list, pin, prune, redo, restore, show, status, undo, unpin, verify};
+use super::{
+    Command, backup, guard, list, pin, prune, pull, redo, restore, show, status, sync, undo, unpin, verify,
+};
 
 /// One option.
 pub struct Opt {
@@ -96,6 +98,8 @@ pub static VERBS: &[Verb] = &[
     prune::VERB,
     pin::VERB,
     unpin::VERB,
+    sync::VERB,
+    pull::VERB,
 ];
 
 /// The verb of that name.

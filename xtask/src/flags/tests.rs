@@ -32,10 +32,21 @@ fn verify(names: &[&str], full_test: bool) -> Command {
     Command::Verify(Verify { targets, full_test, alert_on_fail: false, email: None })
 }
 
+fn pull(targets: Targets) -> Command {
+    Command::Pull(Pull { targets, remote: None, from: None, adopt: false })
+}
+
 #[test]
 fn every_verb_and_option_is_understood() {
     let label = || Some("before-x".parse::<Label>().unwrap());
-    let all = Backup { label: label(), pin: true, kind: BackupKind::Guard, no_sql: true, adopt: true };
+    let all = Backup {
+        label: label(),
+        pin: true,
+        kind: BackupKind::Guard,
+        no_sql: true,
+        adopt: true,
+        ..Backup::default()
+    };
     let path = |text: &str| SafePath::new(text).unwrap();
     let cases = [
         ("backup", Command::Backup(Backup::default())),
@@ -45,6 +56,28 @@ fn every_verb_and_option_is_understood() {
         (
             "backup --kind scheduled",
             Command::Backup(Backup { kind: BackupKind::Scheduled, ..Backup::default() }),
+        ),
+        ("backup --no-remote", Command::Backup(Backup { no_remote: true, ..Backup::default() })),
+        (
+            "backup --remote me@host:x",
+            Command::Backup(Backup { remote: Some("me@host:x".into()), ..Backup::default() }),
+        ),
+        ("sync", Command::Sync(Sync::default())),
+        (
+            "sync --remote ../far --verify --repair",
+            Command::Sync(Sync { remote: Some("../far".into()), check: true, repair: true }),
+        ),
+        ("pull", pull(Targets::All)),
+        ("pull all", pull(Targets::All)),
+        ("pull latest 2h ago", pull(Targets::Named(vec!["latest".into(), "2h ago".into()]))),
+        (
+            "pull a --remote=-rf --from p-1 --adopt",
+            Command::Pull(Pull {
+                targets: Targets::Named(vec!["a".into()]),
+                remote: Some("-rf".into()),
+                from: Some("p-1".into()),
+                adopt: true,
+            }),
         ),
         ("list", Command::List),
         ("-- list", Command::List),
@@ -172,6 +205,11 @@ fn misuse_is_refused_with_the_reason_and_the_usage() {
         ("backup --to x", "--to is an option of restore, not of backup"),
         ("backup -p", "unknown option -p"),
         ("backup extra", "extra is left over"),
+        ("backup --remote x --no-remote", "contradict"),
+        ("sync latest", "latest is left over"),
+        ("sync --remote", "--remote needs a value"),
+        ("sync --from x", "--from is an option of pull, not of sync"),
+        ("pull all latest", "either all or some"),
         ("backup -- --pin", "--pin is left over"),
         ("backup --label", "--label needs a value"),
         ("backup --label=", "--label needs a value"),

@@ -178,6 +178,16 @@ impl Place {
         self.open_to_write(project, adopt, command)
     }
 
+    /// The working copy at hand, with what makes it the same project as another copy; `None` without one.
+    ///
+    /// # Errors
+    /// When the history can't be read.
+    pub fn present(&self) -> Result<Option<Owner>> {
+        let Some(root) = &self.root else { return Ok(None) };
+        let (roots, remotes) = history(root, true)?;
+        Owner::here(root, roots, remotes).map(Some)
+    }
+
     fn with_others(&self, error: anyhow::Error) -> anyhow::Error {
         let (Some(root), true) = (&self.root, self.location.source == Source::Default) else { return error };
         // Looking for help must not fail for a reason of its own.

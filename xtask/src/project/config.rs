@@ -16,8 +16,18 @@ use crate::base::mail_address::MailAddress;
 use crate::base::pattern::Pattern;
 use crate::base::safe_path::SafePath;
 
-const KNOWN: [&str; 9] =
-    ["databases", "exclude", "ignored", "max-ignored-size", "sql-dump", "history", "store", "keep", "alert"];
+const KNOWN: [&str; 10] = [
+    "databases",
+    "exclude",
+    "ignored",
+    "max-ignored-size",
+    "sql-dump",
+    "history",
+    "store",
+    "keep",
+    "alert",
+    "remote",
+];
 
 /// What the user set, or the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +50,8 @@ pub struct Config {
     pub keep: Keep,
     /// Who is told by mail of a damaged backup, when `--alert-on-fail` asks for that.
     pub alert: Option<MailAddress>,
+    /// Where a copy of the store goes, as written; a relative folder counts from the project's root.
+    pub remote: Option<String>,
 }
 
 impl Default for Config {
@@ -54,6 +66,7 @@ impl Default for Config {
             store: None,
             keep: Keep::default(),
             alert: None,
+            remote: None,
         }
     }
 }
@@ -108,6 +121,7 @@ impl Config {
                 "store" => config.store = Some(folder(key, value, root)?),
                 "keep" => config.keep = keep(key, value)?,
                 "alert" => config.alert = Some(address(key, value)?),
+                "remote" => config.remote = Some(text(key, value)?),
                 _ => return Err(unknown(key, &KNOWN)),
             }
         }
@@ -199,6 +213,13 @@ pub fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(factor)
 }
 
+fn text(key: &str, value: &Value) -> Result<String> {
+    let text = value.as_str().filter(|text| !text.is_empty());
+    // What is written here may be a password, so it is not repeated.
+    let wrong = || Failure::new(Kind::Usage, format!("`{key}` must be a text that is not empty"));
+    Ok(text.ok_or_else(wrong)?.to_owned())
+}
+
 fn folder(key: &str, value: &Value, root: &Path) -> Result<PathBuf> {
     let expected = "the path of a folder";
     let text = value.as_str().filter(|text| !text.is_empty());
@@ -266,6 +287,7 @@ mod tests {
             store = "../store"
             keep = { daily = 0, monthly = 24 }
             alert = "ops@example.com"
+            remote = "me@host:backups"
             [package]
             metadata.backup.ignored = true
             "#,
@@ -279,6 +301,7 @@ mod tests {
         assert_eq!(config.store, Some("../store".into()));
         assert_eq!(config.alert.as_ref().map(MailAddress::as_str), Some("ops@example.com"));
         assert_eq!(config.keep, Keep { daily: 0, weekly: 4, monthly: 24 });
+        assert_eq!(config.remote.as_deref(), Some("me@host:backups"));
         assert!(!load("[package.metadata.backup]\nignored = false\n").unwrap().ignored);
         assert_eq!(load("[package.metadata.backup]\nstore = '/b'").unwrap().store, Some("/b".into()));
     }
@@ -287,7 +310,8 @@ mod tests {
     fn what_is_not_understood_is_wrong_use_that_names_the_key() {
         for (line, key) in [
             ("exlude = []", "exlude"),
-            ("remote = 'x'", "remote"),
+            ("remote = ''", "remote"),
+            ("remote = 7", "remote"),
             ("keep = 7", "keep"),
             ("keep = { daily = -1 }", "keep.daily"),
             ("keep = { weekly = '4' }", "keep.weekly"),

@@ -20,6 +20,9 @@ pub const LOCK_FILE: &str = ".lock";
 /// The file that is locked for the moment in which a state is changed.
 pub const STATE_LOCK_FILE: &str = ".state-lock";
 
+/// The file that is locked while a run talks to the remote.
+pub const REMOTE_LOCK_FILE: &str = ".remote-lock";
+
 /// Who holds the lock, as written into its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Holder {
@@ -129,6 +132,26 @@ pub fn state_lock(store: &Path) -> Result<File> {
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("can't lock {}", path.display()));
             }
+        }
+    }
+}
+
+/// Takes, at once or not at all, the right to talk to the remote of a store: two runs would write under the
+/// same temporary names there. It ends when dropped.
+///
+/// # Errors
+/// Of kind `Locked` when another run has it; or when the store can't be written.
+pub fn remote_lock(store: &Path) -> Result<File> {
+    let path = store.join(REMOTE_LOCK_FILE);
+    let file = open(&path).map_err(|error| not_writable(store, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let text = format!("another run is just talking to the remote of {}", store.display());
+            Err(Failure::new(Kind::Locked, text).hint("when it is done: cargo xtask sync").into())
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("can't lock {}", path.display()))
         }
     }
 }

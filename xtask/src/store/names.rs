@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::identity::STORE_FILE;
-use super::lock::{LOCK_FILE, STATE_LOCK_FILE};
+use super::lock::{LOCK_FILE, REMOTE_LOCK_FILE, STATE_LOCK_FILE};
 use super::{SAFETY, TRASH};
 use crate::base::durable::TEMPORARY_PREFIX;
 use crate::base::id::BackupId;
@@ -15,6 +15,9 @@ pub const HISTORY_FILE: &str = "history.jsonl";
 
 /// What becomes the file that says whose store it is.
 pub const NEW_STORE_FILE: &str = ".store.json-new";
+
+/// What is known of the remote.
+pub const REMOTE_FILE: &str = "remote.json";
 
 /// The folder of the tool's own executable.
 pub const BIN: &str = "bin";
@@ -58,9 +61,10 @@ pub fn parse(name: &str) -> Name {
         return Name::Sidecar(id);
     }
     let parts = [STORE_FILE, NEW_STORE_FILE, LOCK_FILE, STATE_LOCK_FILE, HISTORY_FILE, SAFETY, TRASH, BIN];
+    let of_the_remote = [REMOTE_FILE, REMOTE_LOCK_FILE];
     if name.starts_with(TEMPORARY_PREFIX) {
         Name::Temporary
-    } else if parts.contains(&name) || OF_THE_SYSTEM.contains(&name) {
+    } else if parts.contains(&name) || of_the_remote.contains(&name) || OF_THE_SYSTEM.contains(&name) {
         Name::Part
     } else {
         Name::Stray
@@ -114,7 +118,9 @@ mod tests {
             assert_eq!(parse(&format!("{id}{suffix}")), Name::Sidecar(id.clone()), "{suffix}");
         }
         assert_eq!(parse(".tmp-x"), Name::Temporary);
-        for part in ["store.json", ".lock", "safety", "trash", "bin", "history.jsonl", "lost+found"] {
+        for part in
+            ["store.json", ".lock", "safety", "trash", "bin", "history.jsonl", "remote.json", "lost+found"]
+        {
             assert_eq!(parse(part), Name::Part);
         }
         for stray in

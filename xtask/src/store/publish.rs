@@ -89,6 +89,22 @@ impl Store {
         made.map_err(|error| not_writable(self.root(), error))
     }
 
+    /// A whole file from a scratch folder of this store under a temporary name, as if it had been written
+    /// there.
+    ///
+    /// # Errors
+    /// When the store can't be written.
+    pub fn temporary_of(&self, lock: &Lock, whole: &Path) -> Result<NamedTempFile> {
+        let attempt = |temporary: NamedTempFile| -> std::io::Result<NamedTempFile> {
+            let path = temporary.into_temp_path();
+            fs::rename(whole, &path)?;
+            file_facts::set_mode(&path, 0o600)?;
+            let file = File::options().read(true).write(true).open(&path)?;
+            Ok(NamedTempFile::from_parts(file, path))
+        };
+        attempt(self.temporary(lock)?).map_err(|error| not_writable(self.root(), error))
+    }
+
     /// A private folder inside the store. A run that has no lock may use one too: sweeping leaves alone
     /// what somebody works in.
     ///
