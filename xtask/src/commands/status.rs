@@ -167,6 +167,8 @@ fn of_remote(place: &Place, store: &Store, judged: &[Judged]) -> Option<health::
     let states = store.remote_states();
     let meant = match remote::wanted(place, None, Way::There) {
         Ok(meant) => meant.map(|destination| destination.shown()),
+        // That the configuration can't be read is told of the project.
+        Err(_) if place.project().is_err() => return None,
         Err(error) => {
             let place = "the remote of the configuration".to_owned();
             return Some(health::Remote { place, failed: Some(format!("{error:#}")), ..Default::default() });
