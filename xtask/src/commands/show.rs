@@ -49,7 +49,7 @@ pub fn run(ui: &Ui, place: &Place, backup: &str) -> Result<Outcome> {
         state: &entry.state,
         manifest: &manifest,
     })?;
-    Ok(Outcome::Done)
+    Ok(Outcome::of(&findings))
 }
 
 fn head(ui: &Ui, entry: &StoreEntry, manifest: &Manifest) {
