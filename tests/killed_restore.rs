@@ -155,6 +155,50 @@ impl State {
     }
 }
 
+/// Where a restore is killed.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    /// The journal is written, and nothing has moved.
+    Begun,
+    /// The file at this path has a second name, and is about to be replaced.
+    Linked(&'static str),
+    /// Everything has moved, and no database is written.
+    Moved,
+    /// All is done but the last sync.
+    Done,
+}
+
+impl Point {
+    fn find(self, all: &[Call]) -> Call {
+        let (begins, ends) = applying(all);
+        let mut applying = all[begins + 1..=ends].iter();
+        let is_rename = |call: &&Call| call.kind.starts_with("rename") && !call.line.contains("/.tmp-");
+        let found = match self {
+            Point::Begun => applying.next(),
+            Point::Linked(path) => {
+                let target = format!("project/{path}\"");
+                applying.find(|call| is_rename(call) && call.line.contains(&target))
+            }
+            Point::Moved => {
+                let last = applying.clone().rposition(|call| is_rename(&call)).unwrap();
+                applying.skip(last).find(|call| call.kind == "pwrite64")
+            }
+            Point::Done => applying.rfind(|call| call.kind == "syncfs"),
+        };
+        found.unwrap_or_else(|| panic!("no {self:?} in {all:#?}")).clone()
+    }
+}
+
+/// Where the journal is written and removed.
+fn applying(all: &[Call]) -> (usize, usize) {
+    let find = |kind: &str| {
+        let found =
+            all.iter().position(|call| call.kind.starts_with(kind) && call.line.contains("/journal.json\""));
+        found.expect("the journal is written and removed")
+    };
+    (find("rename"), find("unlink"))
+}
+
 /// A command that is killed over and over, with the project and the store as they are before it.
 struct Scene {
     sandbox: Sandbox,
@@ -288,7 +332,11 @@ impl Scene {
         ] {
             let output = self.run(command);
             assert_eq!(output.code, if unfinished { 3 } else { 0 }, "{when}: {command:?} {output:?}");
-            assert_eq!(unfinished, output.stderr.contains("was interrupted"), "{when}: {command:?} {output:?}");
+            assert_eq!(
+                unfinished,
+                output.stderr.contains("was interrupted"),
+                "{when}: {command:?} {output:?}"
+            );
             assert_eq!(differences(&before, &seen(!cut_off)), NONE, "{when}: {command:?}");
         }
         assert_eq!(fs::read_dir(self.sandbox.path("tmp")).unwrap().count(), 0, "{when}");
@@ -346,15 +394,29 @@ impl Scene {
 
 /// Calls that change the disk, or come right before one that does.
 const KINDS: [&str; 18] = [
-    "rename", "renameat", "renameat2", "link", "linkat", "symlink", "unlink", "unlinkat", "rmdir", "mkdir",
-    "chmod", "fchmod", "fsync", "fdatasync", "syncfs", "pwrite64", "ftruncate", "openat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "symlink",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "mkdir",
+    "chmod",
+    "fchmod",
+    "fsync",
+    "fdatasync",
+    "syncfs",
+    "pwrite64",
+    "ftruncate",
+    "openat",
 ];
 
 /// The calls at which to kill: all, or of each kind and phase the first, the last and one between.
 fn selection(all: &[Call]) -> Vec<Call> {
-    let begins = all.iter().position(|call| call.kind.starts_with("rename") && call.line.contains("/journal.json\""));
-    let ends = all.iter().position(|call| call.kind.starts_with("unlink") && call.line.contains("/journal.json\""));
-    let (begins, ends) = (begins.expect("the journal is written"), ends.expect("the journal is removed"));
+    let (begins, ends) = applying(all);
     let mut chosen = Vec::new();
     for (phase, most) in [(&all[..begins], 1), (&all[begins..=ends], 2), (&all[ends + 1..], 1)] {
         for kind in KINDS {
@@ -409,4 +471,177 @@ fn an_undo_killed_anywhere_is_all_or_nothing() {
         let earlier: [&[&str]; 1] = [&["restore", "first", "--force", "--git", "--exact"]];
         killed_everywhere(&Scene::new(&earlier, &["undo", "--force"], "redo", true));
     }
+}
+
+/// A restore of everything, killed at one point over and over.
+struct Halves {
+    scene: Scene,
+    all: Vec<Call>,
+}
+
+impl Halves {
+    fn new() -> Option<Halves> {
+        if !tracer() {
+            return None;
+        }
+        let scene = Scene::new(&[], &["restore", "first", "--force", "--git", "--exact"], "undo", true);
+        scene.reset();
+        let all = calls(&scene.sandbox, &KINDS, &scene.words);
+        Some(Halves { scene, all })
+    }
+
+    #[track_caller]
+    fn kill(&self, point: Point) {
+        self.scene.reset();
+        let call = point.find(&self.all);
+        assert!(killed_at(&self.scene.sandbox, &call.kind, call.number, &self.scene.words), "{point:?}");
+        assert!(self.scene.is_unfinished(), "{point:?}");
+    }
+}
+
+#[test]
+fn a_recovery_that_is_killed_is_recovered() {
+    let Some(halves) = Halves::new() else { return };
+    let scene = &halves.scene;
+    let backup = words(&scene.sandbox, &["backup"]);
+    for row in [false, true] {
+        let point = if row { Point::Moved } else { Point::Begun };
+        let begin = || {
+            halves.kill(point);
+            if row {
+                // It can't be finished, because that would lose this.
+                change(&scene.project().join("memory/index.db"), "INSERT INTO t VALUES (7001, 'theirs')");
+            }
+        };
+        begin();
+        let all = calls(&scene.sandbox, &KINDS, &backup);
+        let ends = all
+            .iter()
+            .position(|call| call.kind.starts_with("unlink") && call.line.contains("/journal.json\""));
+        let chosen: Vec<&Call> = all[..ends.unwrap()].iter().collect();
+        let every = if is_full() { 1 } else { (chosen.len() / 6).max(1) };
+        for call in chosen.into_iter().step_by(every) {
+            begin();
+            if !killed_at(&scene.sandbox, &call.kind, call.number, &backup) {
+                continue;
+            }
+            let when = format!("killed at {point:?}, and again at {call:?}");
+            let unfinished = scene.is_unfinished();
+            let output = scene.run(&["backup"]);
+            assert_eq!(output.code, 0, "{when}: {output:?}");
+            if row {
+                change(&scene.project().join("memory/index.db"), "DELETE FROM t WHERE id = 7001");
+            }
+            assert_eq!(scene.said(&output, unfinished, &when), !row, "{when}");
+        }
+    }
+}
+
+fn count(database: &Path, of: &str) -> i64 {
+    Connection::open(database).unwrap().query_row(of, [], |row| row.get(0)).unwrap()
+}
+
+/// Somebody works in the project after the kill and before the recovery.
+#[test]
+fn what_somebody_wrote_in_between_is_not_lost() {
+    let Some(halves) = Halves::new() else { return };
+    let scene = &halves.scene;
+    let project = scene.project();
+    let index = project.join("memory/index.db");
+    let read = |name: &str| fs::read_to_string(project.join(name)).unwrap();
+    let recover = |code: i32, words: &str| {
+        let output = scene.run(&["backup"]);
+        assert_eq!(output.code, code, "{output:?}");
+        assert!(output.stderr.contains(words), "{words}: {output:?}");
+        assert!(!project.join(".xtask-restore").exists());
+        assert_eq!(fsck(&project), NONE);
+        output
+    };
+    let (finished, taken_back) = ("is finished now", "is taken back");
+    let row = "INSERT INTO t VALUES (7001, 'theirs')";
+    let theirs = "SELECT count(*) FROM t WHERE id = 7001";
+
+    // A row, before the database is restored and after. Either way it is there, and all else fits to it.
+    for (point, sql) in [(Point::Begun, "INSERT INTO u VALUES (1)"), (Point::Begun, row), (Point::Moved, row)]
+    {
+        halves.kill(point);
+        change(&index, sql);
+        recover(0, taken_back).says("memory/index.db");
+        let gone = if sql == row { "DELETE FROM t WHERE id = 7001" } else { "DELETE FROM u" };
+        assert_eq!(count(&index, if sql == row { theirs } else { "SELECT count(*) FROM u" }), 1, "{point:?}");
+        change(&index, gone);
+        assert!(!scene.end("a row"), "{point:?}");
+    }
+    halves.kill(Point::Done);
+    change(&index, row);
+    recover(0, finished).says("written to the database since");
+    assert_eq!(count(&index, theirs), 1);
+    change(&index, "DELETE FROM t WHERE id = 7001");
+    assert!(scene.end("a row"));
+    // One that goes altogether.
+    halves.kill(Point::Begun);
+    change(&project.join("extra.db"), row);
+    recover(0, taken_back).says("extra.db");
+    assert_eq!(count(&project.join("extra.db"), theirs), 1);
+
+    // A file that would be replaced or removed, one that was, and one in a folder that goes.
+    for (point, name, words) in [
+        (Point::Begun, "README.md", taken_back),
+        (Point::Linked("README.md"), "README.md", taken_back),
+        (Point::Begun, "docs", taken_back),
+        (Point::Begun, "later/deep/theirs.md", taken_back),
+        (Point::Moved, "README.md", finished),
+        (Point::Done, "README.md", finished),
+        (Point::Done, "docs/deep/theirs.md", finished),
+        (Point::Begun, "private", taken_back),
+    ] {
+        for anew in [false, true] {
+            halves.kill(point);
+            if anew {
+                write(&project, "theirs.tmp", "theirs\n");
+                fs::rename(project.join("theirs.tmp"), project.join(name)).unwrap();
+            } else {
+                write(&project, name, "theirs\n");
+            }
+            recover(0, words);
+            assert_eq!(read(name), "theirs\n", "{point:?} {name}");
+            let beside = fs::read_dir(&project)
+                .unwrap()
+                .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains(".changed"));
+            assert_eq!(beside.count(), 0, "{point:?} {name}");
+        }
+    }
+
+    // What came was changed, and something else keeps it from being finished.
+    halves.kill(Point::Linked("link"));
+    write(&project, "README.md", "theirs\n");
+    change(&index, row);
+    let output = recover(3, taken_back).says("README.md.changed");
+    assert!(output.stderr.contains("everything else is as it was"), "{output:?}");
+    assert_eq!((read("README.md.changed"), read("README.md")), ("theirs\n".into(), "# Another\n".into()));
+    assert_eq!(count(&index, theirs), 1);
+
+    // A commit and a branch. Git's own locks keep ordinary commands out; whoever removes them is not punished.
+    for point in [Point::Begun, Point::Moved] {
+        halves.kill(point);
+        let before = git(&project, &["for-each-ref"]);
+        let commit = git(&project, &["commit-tree", "-m", "Theirs", "HEAD^{tree}"]);
+        git(&project, &["update-ref", "refs/heads/theirs", &commit]);
+        recover(0, if matches!(point, Point::Begun) { taken_back } else { finished });
+        assert_eq!(git(&project, &["rev-parse", "theirs"]), commit, "{point:?}, before it:\n{before}");
+    }
+
+    // A database that was removed comes back all the same; a folder that was removed after it came stays away.
+    for point in [Point::Begun, Point::Done] {
+        halves.kill(point);
+        for name in ["index.db", "index.db-wal", "index.db-shm"] {
+            drop(fs::remove_file(project.join("memory").join(name)));
+        }
+        recover(0, finished);
+        assert!(scene.end("a database was removed"));
+    }
+    halves.kill(Point::Done);
+    fs::remove_dir_all(project.join("private")).unwrap();
+    recover(0, finished);
+    assert!(!project.join("private").exists());
 }

@@ -51,7 +51,11 @@ pub struct Call {
 pub fn calls(sandbox: &Sandbox, kinds: &[&str], words: &[OsString]) -> Vec<Call> {
     let log = sandbox.path("strace.log");
     let mut command = sandbox.command("strace");
-    command.args(["-qq", "-s", "200", "-o"]).arg(&log).args(["-e", &format!("trace={}", kinds.join(",")), "--"]);
+    command.args(["-qq", "-s", "200", "-o"]).arg(&log).args([
+        "-e",
+        &format!("trace={}", kinds.join(",")),
+        "--",
+    ]);
     let output = command.arg(sandbox.program()).args(words).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code().is_some_and(|code| matches!(code, 0 | 3)), "{said}");
