@@ -11,6 +11,7 @@ mod copy_databases;
 pub mod extract;
 pub mod guard;
 pub mod journal;
+mod marks;
 pub mod place;
 pub mod present;
 pub mod prove;

@@ -25,7 +25,7 @@ pub struct Workshop {
     alive: File,
 }
 
-/// Where the workshop of a project is, whether or not it is there.
+/// Where the workshop of a project is, whether or not it is there. A link of that name is none: `lock` refuses it.
 pub fn folder(root: &Path) -> PathBuf {
     root.join(STAGING)
 }
