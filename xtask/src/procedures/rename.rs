@@ -291,8 +291,11 @@ mod tests {
             fs::write(&staged, "new").unwrap();
             let mut came = Marks::default();
             came.add(&step.path, &staged).unwrap();
-            if old {
-                fs::write(&path, "old").unwrap();
+            match state {
+                // A file is never away, but a folder is.
+                "moved" => fs::create_dir(&path).unwrap(),
+                _ if old => fs::write(&path, "old").unwrap(),
+                _ => {}
             }
             match state {
                 "came" => step.forward(root.path(), &work).unwrap(),
@@ -309,7 +312,10 @@ mod tests {
             for _ in 0..2 {
                 step.back(root.path(), &work, &came, None).unwrap();
             }
-            let read = |path: PathBuf| fs::read_to_string(path).ok();
+            let read = |path: PathBuf| match path.is_dir() {
+                true => Some("old".to_owned()),
+                false => fs::read_to_string(path).ok(),
+            };
             let here = if old && beside.is_some() { "old" } else { written };
             assert_eq!(read(path).as_deref(), Some(here), "{state} {written}");
             assert_eq!(read(root.path().join("x.changed")).as_deref(), beside, "{state} {written}");
