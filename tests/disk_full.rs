@@ -252,3 +252,74 @@ fn verifying_without_room_does_not_call_a_backup_damaged() {
     let Some(steps) = steps(&sandbox, &mount, "", &each, &range(0, 3200, 400)) else { return };
     judge(&steps);
 }
+
+/// A restore over a project with databases of either journal mode, and one that is missing; and what must be the
+/// same afterwards. `$STORE` is where the backups are.
+const OVER: &str = r#"
+seen() {
+    # Not git's own files: after undo a ref may be packed that was loose before.
+    (cd "$1" && find . -path "./.git$2" -prune -o -type f ! -name '*.db' ! -name '*.db-*' -exec sha256sum {} + \
+        | sort -k 2; find . -path "./.git$2" -prune -o ! -name '*.db-*' -printf '%m %y %p %l\n' | sort
+        git for-each-ref; git ls-files -s; git fsck --no-dangling 2>&1
+        for db in *.db; do echo "$db"; sqlite3 "$db" 'PRAGMA journal_mode; PRAGMA integrity_check' .dump; done)
+}
+reset() {
+    rm -rf "$MOUNT/project" "$STORE/safety" "$STORE/history.jsonl"
+    cp -a "$TMPDIR/ruined" "$MOUNT/project"
+}
+xtask() { "$XTASK" "$@" --project "$MOUNT/project" --store "$STORE"; }
+cp -a . "$MOUNT/project"
+xtask backup --label first --quiet > "$TMPDIR/first"
+cd "$MOUNT/project"
+head -c 150000 tracked | tail -c 120000 > new; rm tracked; echo later > later
+sqlite3 a.db 'DELETE FROM t WHERE a % 2' && sqlite3 b.db 'UPDATE t SET b = a WHERE a > 700' && rm c.db
+git -c user.name=n -c user.email=e add -A && git -c user.name=n -c user.email=e commit -q -m Later
+cd "$MOUNT"; cp -a project "$TMPDIR/ruined"
+"#;
+
+#[test]
+fn a_restore_over_a_project_that_finds_no_room_changes_nothing() {
+    if !works("sqlite3") {
+        return system::skip("sqlite3 is not there");
+    }
+    for (number, (store, options)) in [
+        ("$MOUNT/store", ""),
+        ("$TMPDIR/store", ""),
+        ("$TMPDIR/store", "--git --exact"),
+        ("$TMPDIR/store", "--sql-only --no-backup"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (sandbox, mount) = sandbox();
+        let project = sandbox.project();
+        database(&project.join("c.db"), 700);
+        let connection = Connection::open(project.join("a.db")).unwrap();
+        connection.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+        drop(connection);
+        let first = format!("STORE=\"{store}\"\n{OVER}");
+        let undo = if options.contains("--no-backup") { ":" } else { "xtask undo --force --quiet" };
+        let each = format!(
+            r#"
+    reset
+    exactly=$(seen project /objects); before=$(seen project '')
+    leave $free_kib
+    run xtask restore first --force {options}
+    if [ $code = 0 ]; then {undo}; now=$(seen project ''); else before=$exactly; now=$(seen project /objects); fi
+    echo "$before" > "$TMPDIR/before"; echo "$now" | diff "$TMPDIR/before" - && echo same || true
+    if [ -n "$(ls -A "$STORE" | grep tmp)" ]; then echo 'the store was left in a mess'; ls -A "$STORE"; exit 1; fi
+"#
+        );
+        let Some(steps) = steps(&sandbox, &mount, &first, &each, &range(0, 4000, 200)) else { return };
+        judge(&steps);
+        let reasons = reasons(&steps);
+        println!("{store} {options}: {reasons:#?}");
+        for step in steps.iter().filter(|step| step.code == 0 && !options.contains("--no-backup")) {
+            assert!(step.text.contains("\nsame\n"), "{number}: undo did not bring it back: {}", step.text);
+        }
+    }
+}
+
+fn works(program: &str) -> bool {
+    std::process::Command::new(program).arg("--version").output().is_ok()
+}

@@ -19,12 +19,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use support::framework::write;
+use support::killing::{is_full, killed_at, tracer};
 use support::tree::{Fingerprint, differences, fingerprint};
-use support::{Sandbox, git, system};
-
-fn is_full() -> bool {
-    std::env::var_os("XTASK_TEST_FULL").is_some_and(|value| value == "1")
-}
+use support::{Sandbox, git};
 
 /// A sandbox with a history, a database, and so many MB of files that don't get smaller.
 fn project(megabytes: usize) -> Sandbox {
@@ -195,32 +192,6 @@ fn a_backup_killed_at_any_moment_leaves_whole_archives_only() {
     assert_eq!(differences(&before, &fingerprint(&sandbox.project(), true)), Vec::<String>::new());
 }
 
-/// `strace` before a command, killing it at its n-th call of some kind; `None` (and told) where that can't be.
-fn tracer() -> bool {
-    let works =
-        Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
-    if !works.is_ok_and(|status| status.success()) {
-        system::skip("strace is not there or may not trace, so no run is killed at a given system call");
-        return false;
-    }
-    true
-}
-
-/// Runs the tool and kills its main thread at the n-th call; false when there were not so many.
-fn killed_at(sandbox: &Sandbox, call: &str, n: usize, first: &[&str]) -> bool {
-    let mut command = sandbox.command("strace");
-    command.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
-    command.args(["-e", &format!("inject={call}:signal=KILL:when={n}"), "--"]);
-    command.arg(sandbox.program()).args(words(sandbox, first)).stdout(Stdio::null()).stderr(Stdio::piped());
-    let output = command.output().unwrap();
-    if output.status.success() {
-        return false;
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), None, "not killed at {call} {n}, but failed:\n{said}");
-    true
-}
-
 /// Kinds of calls that change the disk, or come before one that does, and how many to pass over between two
 /// kills.
 const CALLS: [(&str, usize); 7] = [
@@ -246,7 +217,7 @@ fn a_backup_killed_at_any_step_leaves_whole_archives_only() {
             // A new store each time: making one can be killed as well.
             drop(fs::remove_dir_all(store(&sandbox)));
             let mut seen = BTreeSet::new();
-            if !killed_at(&sandbox, call, n, &["backup"]) {
+            if !killed_at(&sandbox, call, n, &words(&sandbox, &["backup"])) {
                 break;
             }
             let when = format!("killed at {call} {n}");
@@ -452,7 +423,7 @@ fn a_restore_killed_at_any_step_can_be_done_again() {
         loop {
             drop(fs::remove_dir_all(&target));
             let to = ["restore", "latest", "--to", target.to_str().unwrap()];
-            if !killed_at(&sandbox, call, n, &to) {
+            if !killed_at(&sandbox, call, n, &words(&sandbox, &to)) {
                 break;
             }
             let when = format!("killed at {call} {n}");
@@ -474,7 +445,7 @@ fn what_the_user_put_into_a_half_restored_folder_stays() {
     time_of(&sandbox, &["backup"]);
     let target = sandbox.path("target");
     let to = ["restore", "latest", "--to", target.to_str().unwrap()];
-    assert!(killed_at(&sandbox, "rename", 3, &to));
+    assert!(killed_at(&sandbox, "rename", 3, &words(&sandbox, &to)));
     fs::write(target.join("mine.txt"), "mine\n").unwrap();
     sandbox.run(&words(&sandbox, &to)).code(6).says("mine.txt");
     assert_eq!(fs::read_to_string(target.join("mine.txt")).unwrap(), "mine\n");

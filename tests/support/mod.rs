@@ -8,6 +8,7 @@ pub mod compare;
 pub mod dated;
 pub mod forge;
 pub mod framework;
+pub mod killing;
 pub mod servers;
 pub mod system;
 pub mod tree;

@@ -63,9 +63,17 @@ pub fn run(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
         ui.text(text);
         return Ok(Outcome::Done);
     }
-    if changes_the_project(&invocation.command) {
-        finish_what_was_interrupted(ui, &invocation)?;
+    let recovered = match changes_the_project(&invocation.command) {
+        true => finish_what_was_interrupted(ui, &invocation)?,
+        false => Outcome::Done,
+    };
+    match (dispatch(ui, invocation)?, recovered) {
+        (Outcome::Done, recovered) => Ok(recovered),
+        (outcome, _) => Ok(outcome),
     }
+}
+
+fn dispatch(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
     let place = place::find(invocation.project.as_deref(), invocation.store.as_deref())?;
     match invocation.command {
         Command::Print(_) => Ok(Outcome::Done),
@@ -113,12 +121,12 @@ fn changes_the_project(command: &Command) -> bool {
 }
 
 /// A restore that was killed is finished or taken back first, and which of the two is said.
-fn finish_what_was_interrupted(ui: &Ui, invocation: &Invocation) -> Result<()> {
+fn finish_what_was_interrupted(ui: &Ui, invocation: &Invocation) -> Result<Outcome> {
     let here = match &invocation.project {
         Some(project) => project.clone(),
         None => PathBuf::from("."),
     };
-    let Some(root) = recover::find(&here) else { return Ok(()) };
+    let Some(root) = recover::find(&here) else { return Ok(Outcome::Done) };
     let progress = ui.progress();
     let recovered = recover::recover(&root, &progress);
     drop(progress);
@@ -137,9 +145,12 @@ fn finish_what_was_interrupted(ui: &Ui, invocation: &Invocation) -> Result<()> {
         Recovered::Guarded { backup, left: Some(left) } => ui.note(format!(
             "a guard was interrupted; the databases are put back as in backup {backup}, which was taken before its command (what that left is in the safety copy {left})"
         )),
+        Recovered::TakenBack(backup) if findings.iter().any(Finding::is_problem) => ui.note(format!(
+            "the restore of backup {backup} that was interrupted is taken back: everything else is as it was before"
+        )),
         Recovered::TakenBack(backup) => ui.note(format!(
             "the restore of backup {backup} that was interrupted is taken back: everything is as it was before"
         )),
     }
-    Ok(())
+    Ok(Outcome::of(&findings))
 }

@@ -56,7 +56,7 @@ pub fn run(ui: &Ui, place: &Place, backup: &str) -> Result<Outcome> {
         kept_by: verdict.rules(),
         manifest: &manifest,
     })?;
-    Ok(Outcome::Done)
+    Ok(Outcome::of(&findings))
 }
 
 fn head(ui: &Ui, entry: &StoreEntry, manifest: &Manifest, verdict: &Verdict) {

@@ -15,7 +15,12 @@ pub const VERB: Verb = Verb {
 git, what was left out, and what was found while it was taken. Reads only.",
     options: &[],
     examples: &[("show latest", "the newest one"), ("show before-upgrade", "the one with that label")],
-    exits: &[(1, "its archive can't be read"), USAGE, NOT_FOUND],
+    exits: &[
+        (1, "its archive can't be read"),
+        USAGE,
+        (3, "shown; a restore was interrupted and is not finished"),
+        NOT_FOUND,
+    ],
     read,
 };
 

@@ -189,7 +189,7 @@ pub fn refuse_git_files(archive: &Archive) -> Result<()> {
                 .hint("no backup of this tool does; don't use it")
                 .into());
         }
-        let (Part::File(path) | Part::Image(path) | Part::Raw(path)) = part else {
+        let (Part::File(path) | Part::Image(path) | Part::Dump(path) | Part::Raw(path)) = part else {
             continue;
         };
         if path.parts().any(is_git_name) || path.parts().next() == Some(STAGING.as_bytes()) {

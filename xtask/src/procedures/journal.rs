@@ -10,14 +10,13 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::marks::Marks;
 use super::rename::{self, Rename};
 use super::workshop;
-use crate::base::digest::Digest;
 use crate::base::durable;
 use crate::base::failure::{Failure, Kind, ResultExt};
 use crate::base::file_facts;
@@ -27,16 +26,17 @@ use crate::base::links;
 use crate::base::monitor::Monitor;
 use crate::base::raw_path::RawPath;
 use crate::base::safe_path::SafePath;
-use crate::sqlite::overwrite::{self, CommitFailure, Committed, Held, Obstacle};
+use crate::sqlite::overwrite::Held;
 use crate::store::undo_log::Record;
+
+mod databases;
+
+pub(super) use databases::{PATIENCE, busy, digest};
 
 /// Its name in the workshop.
 pub const NAME: &str = "journal.json";
 
 const FORMAT: u32 = 1;
-
-/// How long to wait for others to leave a database.
-pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which way the steps go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,14 +89,18 @@ pub struct Journal {
     pub run: String,
     /// The store that is told at the end.
     pub store: RawPath,
-    /// Folders that must be writable meanwhile; among `finishes` they get their permissions back.
-    pub opened: Vec<SafePath>,
+    /// Folders that must be writable meanwhile, and the permissions that they had.
+    pub opened: Vec<(SafePath, u32)>,
     /// Renames, in their order.
     pub renames: Vec<Rename>,
     /// Databases, all committed one right after the other.
     pub databases: Vec<Overwrite>,
     /// Last touches.
     pub finishes: Vec<Finish>,
+    /// What was there of all that goes.
+    pub going: Marks,
+    /// What was staged of all that comes.
+    pub coming: Marks,
     /// What the store is told, so that it can be undone.
     pub record: Option<Record>,
 }
@@ -114,6 +118,8 @@ impl Journal {
             renames: Vec::new(),
             databases: Vec::new(),
             finishes: Vec::new(),
+            going: Marks::default(),
+            coming: Marks::default(),
             record: None,
         }
     }
@@ -144,6 +150,13 @@ impl Journal {
                 .hint("use the executable that lies in the store, in bin/")
                 .into());
         }
+        // A name and no path: it must not lead out of the folder.
+        ensure!(
+            SafePath::new(journal.run.as_str()).is_ok_and(|run| run.parent().is_none()),
+            "the journal {} names {:?}, which is no folder beside it",
+            path.display(),
+            journal.run
+        );
         Ok(Some(journal))
     }
 
@@ -166,42 +179,100 @@ impl Journal {
     /// held already.
     ///
     /// # Errors
-    /// The step that failed; [`Journal::back`] takes back the others.
+    /// The step that failed, or what somebody has written to that would be lost; [`Journal::back`] takes back
+    /// the others.
     pub fn forward(&self, root: &Path, held: Option<Held>, monitor: &dyn Monitor) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
+        if held.is_none() {
+            self.still_wanted(root)?;
+        }
         self.open_folders(root)?;
         for step in &self.renames {
             step.forward(root, &self.work(root))?;
         }
+        self.old_is_as_it_was(root)?;
         findings.extend(match held {
             Some(held) => self.write_held(root, held, monitor)?,
             None => self.write_again(root, monitor)?,
         });
         self.finish(root)?;
         durable::sync_tree(root).context("can't sync what was restored")?;
+        self.old_is_as_it_was(root)?;
         Ok(findings)
     }
 
-    /// Takes back all steps, those that were never done included.
+    /// Whether nothing of what goes was written to since, as far as it is still in its place.
+    fn still_wanted(&self, root: &Path) -> Result<()> {
+        for step in &self.renames {
+            if self.is_to_do(step, root)? && step.old.is_some() {
+                let found = self.going.changed(&step.path, &step.path.below(root)?)?;
+                ensure!(found.is_none(), "{} was written to since", found.as_ref().unwrap_or(&step.path));
+            }
+        }
+        self.databases_still_wanted(root)
+    }
+
+    /// Whether a rename is not done yet.
+    fn is_to_do(&self, step: &Rename, root: &Path) -> Result<bool> {
+        let work = self.work(root);
+        Ok(match (&step.staged, &step.old) {
+            (Some(staged), _) => links::exists(&staged.below(&work)?)?,
+            (None, Some(old)) => {
+                !links::exists(&old.below(&work)?)? && links::exists(&step.path.below(root)?)?
+            }
+            (None, None) => false,
+        })
+    }
+
+    /// What was moved aside is what was there: a program that had it open has not written to it since.
+    fn old_is_as_it_was(&self, root: &Path) -> Result<()> {
+        let work = self.work(root);
+        for step in &self.renames {
+            let Some(old) = &step.old else { continue };
+            let found = self.going.changed(&step.path, &old.below(&work)?)?;
+            ensure!(
+                found.is_none(),
+                "{} was written while it was replaced",
+                found.as_ref().unwrap_or(&step.path)
+            );
+        }
+        Ok(())
+    }
+
+    /// Takes back all steps, those that were never done included. What of it somebody has written to since is
+    /// kept and told.
     ///
     /// # Errors
     /// The step that can't be taken back.
     pub fn back(&self, root: &Path, monitor: &dyn Monitor) -> Result<Vec<Finding>> {
-        let findings = self.unwrite(root, monitor)?;
+        let mut findings = self.unwrite(root, monitor)?;
         self.open_folders(root)?;
         for step in self.renames.iter().rev() {
-            step.back(root, &self.work(root))?;
+            let log = SafePath::new([step.path.bytes(), b"-wal"].concat())?;
+            let log = (!self.renames.iter().any(|other| other.path == log)).then_some(log);
+            if let Some(kept) = step.back(root, &self.work(root), &self.coming, log.as_ref())? {
+                findings.push(self.kept(step, &kept));
+            }
         }
         for finish in self.finishes.iter().rev() {
-            let Some(before) = finish.before else { continue };
-            let path = finish.path.below(root)?;
-            if links::exists(&path)? {
-                file_facts::set_mode(&path, before)
-                    .with_context(|| format!("can't give {} its permissions back", path.display()))?;
+            if let Some(before) = finish.before {
+                set_mode(&finish.path.below(root)?, before)?;
             }
+        }
+        for (folder, before) in self.opened.iter().rev() {
+            set_mode(&folder.below(root)?, *before)?;
         }
         durable::sync_tree(root).context("can't sync what was taken back")?;
         Ok(findings)
+    }
+
+    fn kept(&self, step: &Rename, kept: &Path) -> Finding {
+        let text = format!("somebody wrote to it after it was restored; that is kept in {}", kept.display());
+        let finding = Finding::problem("kept", text).at(&step.path);
+        match &self.record {
+            Some(record) => finding.hint(format!("the state before is in the safety copy {}", record.id)),
+            None => finding.hint("look which of them you need"),
+        }
     }
 
     /// Turns round after a step failed, and takes back the others. The journal goes when all of it is done.
@@ -213,20 +284,12 @@ impl Journal {
         // Where even this finds no room: killed from here on, it is finished instead, which is as good an end.
         let _ = self.write(root);
         let findings = self.back(root, monitor)?;
-        if let Some(finding) = findings.first() {
-            // The journal stays: what was there before lies beside it.
-            bail!(
-                "{}: {}",
-                finding.path.as_ref().map_or_else(String::new, ToString::to_string),
-                finding.message
-            );
-        }
         durable::remove_file(&workshop::folder(root).join(NAME))?;
         Ok(findings)
     }
 
     fn open_folders(&self, root: &Path) -> Result<()> {
-        for folder in &self.opened {
+        for (folder, _) in &self.opened {
             let path = folder.below(root)?;
             match fs::symlink_metadata(&path) {
                 Ok(meta) if meta.is_dir() => {
@@ -246,6 +309,10 @@ impl Journal {
         for finish in self.finishes.iter().rev() {
             let path = finish.path.below(root)?;
             let attempt = || -> std::io::Result<()> {
+                // Who removed it, or put a link in its place, wants nothing done there.
+                if !fs::symlink_metadata(&path).is_ok_and(|meta| !meta.is_symlink()) {
+                    return Ok(());
+                }
                 if let Some((uid, gid, mtime_s)) = finish.came {
                     // That an owner is unknown here is told of the files.
                     let _owned = file_facts::set_owner(&path, uid, gid)?;
@@ -255,123 +322,19 @@ impl Journal {
             };
             attempt().with_context(|| format!("can't finish {}", path.display()))?;
         }
-        for database in &self.databases {
-            if database.mode.0 != database.mode.1 {
-                let path = database.path.below(root)?;
-                file_facts::set_mode(&path, database.mode.0)
-                    .with_context(|| format!("can't finish {}", path.display()))?;
-            }
+        for database in self.databases.iter().filter(|database| database.mode.0 != database.mode.1) {
+            set_mode(&database.path.below(root)?, database.mode.0)?;
         }
         Ok(())
     }
-
-    /// Writes the databases whose locks are held since their old content was copied.
-    fn write_held(&self, root: &Path, mut held: Held, monitor: &dyn Monitor) -> Result<Vec<Finding>> {
-        monitor.step("restoring databases", None);
-        let work = self.work(root);
-        for database in &self.databases {
-            held.write(&database.path, &database.image.below(&work)?, &|bytes| monitor.advance(bytes))?;
-        }
-        let committed = held.commit().map_err(CommitFailure::into_error)?;
-        self.compare_databases(root, &committed)
-    }
-
-    /// The databases are what was put back, as everybody who opens them now sees them.
-    fn compare_databases(&self, root: &Path, committed: &Committed) -> Result<Vec<Finding>> {
-        let mut findings = Vec::new();
-        for database in &self.databases {
-            let live = database.path.below(root)?;
-            if !overwrite::holds_image(&live, &database.image.below(&self.work(root))?)? {
-                let path = &database.path;
-                ensure!(committed.is_written_since(path), "the database {path} is not what was put back");
-                findings.push(written_since(path));
-            }
-        }
-        Ok(findings)
-    }
-
-    /// Writes the databases of a restore that was killed, unless somebody wrote to them since.
-    fn write_again(&self, root: &Path, monitor: &dyn Monitor) -> Result<Vec<Finding>> {
-        self.exchange(root, monitor, |database| (&database.old, &database.image))
-    }
-
-    fn unwrite(&self, root: &Path, monitor: &dyn Monitor) -> Result<Vec<Finding>> {
-        self.exchange(root, monitor, |database| (&database.image, &database.old))
-    }
-
-    /// Each database that holds the first of two images gets the second. One that holds neither was written by
-    /// somebody since, and is left to them.
-    fn exchange(
-        &self,
-        root: &Path,
-        monitor: &dyn Monitor,
-        which: fn(&Overwrite) -> (&SafePath, &SafePath),
-    ) -> Result<Vec<Finding>> {
-        let mut findings = Vec::new();
-        let work = self.work(root);
-        let mut todo = Vec::new();
-        for database in &self.databases {
-            let (from, to) = which(database);
-            let live = database.path.below(root)?;
-            if overwrite::holds_image(&live, &to.below(&work)?)? {
-                continue;
-            }
-            if !overwrite::holds_image(&live, &from.below(&work)?)? {
-                findings.push(written_since(&database.path));
-                continue;
-            }
-            todo.push((database.path.clone(), live, from.below(&work)?, to.below(&work)?));
-        }
-        if todo.is_empty() {
-            return Ok(findings);
-        }
-        let files: Vec<(SafePath, PathBuf)> =
-            todo.iter().map(|(p, live, ..)| (p.clone(), live.clone())).collect();
-        let mut held = hold_all(&files)?;
-        for (path, live, from, to) in &todo {
-            // Between looking and locking somebody may have come.
-            if overwrite::holds_image(live, from)? {
-                held.write(path, to, &|bytes| monitor.advance(bytes))?;
-            } else {
-                findings.push(written_since(path));
-            }
-        }
-        held.commit().map_err(CommitFailure::into_error)?;
-        Ok(findings)
-    }
 }
 
-/// Digest of a file of ours.
-pub(super) fn digest(path: &Path) -> Result<Digest> {
-    let file = fs::File::open(path).with_context(|| format!("can't read {}", path.display()))?;
-    Ok(Digest::of_reader(&mut std::io::BufReader::with_capacity(1 << 20, file))?.0)
-}
-
-/// Holds all databases, or says who is in the way.
-///
-/// # Errors
-/// Of kind `Refused` when another program keeps one locked.
-pub(super) fn hold_all(files: &[(SafePath, PathBuf)]) -> Result<Held> {
-    let (held, missing) = overwrite::hold(files, PATIENCE)?;
-    match missing.into_iter().next() {
-        None => Ok(held),
-        Some(one) if one.obstacle == Obstacle::Busy => Err(busy(&one.path, &one.reason)),
-        Some(one) => bail!("the database {} can't be written: {}", one.path, one.reason),
+/// Permissions of what is there and no link.
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    if !fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_symlink()) {
+        return Ok(());
     }
-}
-
-/// A program keeps a database locked.
-pub(super) fn busy(path: &SafePath, reason: &str) -> anyhow::Error {
-    let text = format!(
-        "another program keeps the database {path} locked ({reason}), and did not leave within {} s",
-        PATIENCE.as_secs()
-    );
-    Failure::new(Kind::Refused, text).hint("stop the program that writes to it, and run this again").into()
-}
-
-fn written_since(path: &SafePath) -> Finding {
-    Finding::advice("written-since", "another program has written to the database since it was put back")
-        .at(path)
+    file_facts::set_mode(path, mode).with_context(|| format!("can't give {} its permissions", path.display()))
 }
 
 /// What an unfinished restore is told as by commands that change nothing.

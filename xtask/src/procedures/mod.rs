@@ -14,6 +14,7 @@ pub mod extract;
 pub mod guard;
 pub mod journal;
 pub mod mail;
+mod marks;
 pub mod place;
 pub mod present;
 pub mod prove;

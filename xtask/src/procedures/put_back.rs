@@ -10,7 +10,7 @@ mod repository;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -18,6 +18,7 @@ pub use self::databases::{DatabaseStep, State};
 pub use self::repository::{GitStep, GitWish};
 use super::extract::{self, Extracted};
 use super::journal::{self, Finish, Journal};
+use super::marks::{self, Mark, Marks};
 use super::present::{self, Present};
 use super::rename::{OLD, Rename};
 use super::scope::Scope;
@@ -427,6 +428,7 @@ impl Applying<'_> {
         let mut journal = Journal::new(self.order.manifest.id.clone(), workshop.run(), store);
         // Until the end, other git commands say that git is busy.
         let _git_is_busy = repository::lock(root, &self.git)?;
+        let of_git = repository::marks(root, &self.git)?;
         let mut tries = 0;
         let held = loop {
             tries += 1;
@@ -455,16 +457,15 @@ impl Applying<'_> {
             rename.old = Some(journal::aside(number)?);
         }
         journal.renames = renames;
-        journal.opened = closed_folders(&self.present, &self.moves).into_iter().collect();
+        journal.going = self.going(root, &journal.renames, of_git)?;
+        journal.coming = coming(&journal.renames, workshop.work())?;
+        journal.opened = opened(&self.present, &self.moves);
         journal.finishes.clone_from(&self.finishes);
         journal.record = self.record(done.safety.as_ref(), &journal);
         // From here on it comes to an end, whatever the user types.
         let _until_done = interrupt::until_done();
         journal.write(root).context("nothing was restored")?;
-        let forward = journal
-            .forward(root, Some(held), monitor)
-            .and_then(|findings| self.old_is_as_planned(&journal, workshop.work()).map(|()| findings));
-        match forward {
+        match journal.forward(root, Some(held), monitor) {
             Ok(findings) => done.findings.extend(findings),
             Err(error) => return Err(take_back(&mut journal, root, error, monitor)),
         }
@@ -515,7 +516,7 @@ impl Applying<'_> {
             let path = step.path.below(root)?;
             let now = match fs::symlink_metadata(&path) {
                 Ok(meta) => Some(file_facts::identity(&meta)),
-                Err(error) if gone(&error) => None,
+                Err(error) if marks::is_gone(&error) => None,
                 Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
             };
             let is_folder = step.before.as_ref().is_some_and(Leaf::is_folder);
@@ -551,45 +552,23 @@ impl Applying<'_> {
         Ok(renames)
     }
 
-    /// What was moved aside is what was planned to go: a program that had it open has not written since.
-    fn old_is_as_planned(&self, journal: &Journal, work: &Path) -> Result<()> {
-        let renames: Vec<(&SafePath, PathBuf)> = journal
-            .renames
-            .iter()
-            .filter_map(|rename| Some((&rename.path, rename.old.as_ref()?.below(work).ok()?)))
-            .collect();
-        for (path, old) in renames {
-            if path.parts().next() == Some(b".git") || journal.databases.iter().any(|d| d.path == *path) {
-                continue;
+    /// What of all that goes is known: files as they were when the restore was planned; databases and what lies
+    /// beside them as they are now, under their locks; git as it was before it was read.
+    fn going(&self, root: &Path, renames: &[Rename], of_git: Marks) -> Result<Marks> {
+        let mut going = of_git;
+        for (path, identity) in &self.present.identities {
+            if !self.present.tree.get(path).is_some_and(Leaf::is_folder) && !self.is_database_file(path) {
+                going.0.insert(path.clone(), Mark::from(identity));
             }
-            self.same_as_planned(path, &old)?;
         }
-        Ok(())
-    }
-
-    fn same_as_planned(&self, path: &SafePath, old: &Path) -> Result<()> {
-        let meta = match fs::symlink_metadata(old) {
-            Ok(meta) => meta,
-            Err(error) if gone(&error) => return Ok(()),
-            Err(error) => return Err(error).with_context(|| format!("can't read {}", old.display())),
-        };
-        if meta.is_dir() {
-            for entry in fs::read_dir(old).with_context(|| format!("can't read {}", old.display()))? {
-                let entry = entry.with_context(|| format!("can't read {}", old.display()))?;
-                let inside = path.join(&crate::base::os_name::from_os(&entry.file_name())?)?;
-                self.same_as_planned(&inside, &entry.path())?;
-            }
-            return Ok(());
+        let mut now = Marks::default();
+        for rename in renames.iter().filter(|rename| rename.old.is_some()) {
+            now.add(&rename.path, &rename.path.below(root)?)?;
         }
-        let now = file_facts::identity(&meta);
-        // A database and what lies beside it were looked at under their locks.
-        let same = self.is_database_file(path)
-            || self.present.identities.get(path).is_some_and(|then| {
-                // Renaming changes the change time.
-                (now.size, now.mtime_ns, now.inode) == (then.size, then.mtime_ns, then.inode)
-            });
-        anyhow::ensure!(same, "{path} was written while it was replaced");
-        Ok(())
+        // Only what goes: the others would be a list of the whole project.
+        going.0.retain(|path, _| now.0.contains_key(path));
+        going.0.extend(now.0.into_iter().filter(|(path, _)| self.is_database_file(path)));
+        Ok(going)
     }
 
     /// Databases that are there now and go: they are in no backup, or something else takes their place.
@@ -632,8 +611,30 @@ impl Applying<'_> {
     }
 }
 
-fn gone(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+/// What was staged of all that comes, by where it comes to lie.
+fn coming(renames: &[Rename], work: &Path) -> Result<Marks> {
+    let mut coming = Marks::default();
+    for rename in renames {
+        if let Some(staged) = &rename.staged {
+            coming.add(&rename.path, &staged.below(work)?)?;
+        }
+    }
+    Ok(coming)
+}
+
+/// Folders in which something moves, or which move themselves, and in which their owner may not write; with
+/// their permissions.
+fn opened(present: &Present, moves: &[Move]) -> Vec<(SafePath, u32)> {
+    let themselves = moves.iter().filter(|one| one.takes).map(|one| &one.path);
+    let closed = |path: &SafePath| {
+        let leaf = present.tree.get(path)?;
+        (leaf.is_folder() && leaf.mode & 0o300 != 0o300).then_some((path.clone(), leaf.mode))
+    };
+    let mut opened: Vec<(SafePath, u32)> =
+        closed_folders(present, moves).iter().chain(themselves).filter_map(closed).collect();
+    opened.sort();
+    opened.dedup();
+    opened
 }
 
 fn never_still(path: &SafePath) -> anyhow::Error {
@@ -644,6 +645,11 @@ fn never_still(path: &SafePath) -> anyhow::Error {
         .into()
 }
 
+fn in_words(finding: &Finding) -> String {
+    let path = finding.path.as_ref().map_or_else(String::new, |path| format!("{path}: "));
+    format!("{path}{}", finding.message)
+}
+
 /// Goes back to the state before, and tells whether that worked.
 fn take_back(
     journal: &mut Journal,
@@ -652,7 +658,15 @@ fn take_back(
     monitor: &dyn Monitor,
 ) -> anyhow::Error {
     match journal.turn_back(root, monitor) {
-        Ok(_) => error.context("it was not restored, and everything is as it was"),
+        Ok(findings) => {
+            let but: Vec<String> = findings.iter().filter(|f| f.is_problem()).map(in_words).collect();
+            if but.is_empty() {
+                return error.context("it was not restored, and everything is as it was");
+            }
+            let text =
+                format!("it was not restored, and everything is as it was, but for this: {}", but.join("; "));
+            error.context(text)
+        }
         Err(second) => {
             let text = format!("it was not restored, and not everything could be taken back: {second:#}");
             let wrapped: Result<()> = Err(error.context(text));

@@ -68,7 +68,7 @@ pub fn unfinished(root: &Path) -> Option<Finding> {
 /// when neither end can be reached. Then it is still unfinished, and nothing is lost.
 pub fn recover(root: &Path, monitor: &dyn Monitor) -> Result<(Recovered, Vec<Finding>)> {
     let folder = workshop::folder(root);
-    let Some(mut journal) = Journal::read(root)? else {
+    let Some(journal) = Journal::read(root)? else {
         if let Some(note) = guard::note(root)? {
             if guard::is_running(root) {
                 return Ok((Recovered::Nothing, Vec::new()));
@@ -77,7 +77,8 @@ pub fn recover(root: &Path, monitor: &dyn Monitor) -> Result<(Recovered, Vec<Fin
             let done = guard::recover(root, &note, monitor)?;
             return Ok((Recovered::Guarded { backup: note.backup, left: done.safety }, done.findings));
         }
-        if folder.is_dir() && !workshop::is_alive(root) && !folder.join(MOVING).exists() {
+        let busy = workshop::is_alive(root) || guard::is_running(root);
+        if folder.is_dir() && !busy && !folder.join(MOVING).exists() {
             let workshop = Workshop::begin(root)?;
             hold::sweep(&root.join(".git"))?;
             workshop.end()?;
@@ -85,6 +86,11 @@ pub fn recover(root: &Path, monitor: &dyn Monitor) -> Result<(Recovered, Vec<Fin
         return Ok((Recovered::Nothing, Vec::new()));
     };
     let workshop = Workshop::again(root, &journal.run)?;
+    // Until it was ours, another run may have dealt with it.
+    let Some(mut journal) = Journal::read(root)?.filter(|now| now.run == journal.run) else {
+        workshop.end()?;
+        return Ok((Recovered::Nothing, Vec::new()));
+    };
     monitor.step("finishing the restore that was interrupted", None);
     let _until_done = interrupt::until_done();
     let attempt = match journal.direction {

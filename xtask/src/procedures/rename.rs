@@ -3,11 +3,13 @@
 //! taken, taken again, and taken back, whenever the process was killed.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::marks::Marks;
 use crate::base::file_facts;
 use crate::base::links;
 use crate::base::safe_path::SafePath;
@@ -60,7 +62,7 @@ impl Rename {
             }
             if to_go && !(self.if_empty && fs::read_dir(&path)?.next().is_some()) {
                 within(root, &self.path)?;
-                fs::rename(&path, &old)
+                move_folder(&path, &old)
                     .with_context(|| format!("can't move {} out of the way", path.display()))?;
             }
         }
@@ -73,37 +75,100 @@ impl Rename {
         Ok(())
     }
 
-    /// Takes the step back.
+    /// Takes the step back. What somebody wrote since is kept, at a name beside the path where something else
+    /// goes back there; where it lies then is returned. `came` tells what was staged, `log` where rows of a
+    /// database that came may lie besides.
     ///
     /// # Errors
-    /// When something else is at the path by now, or the system refuses.
-    pub fn back(&self, root: &Path, work: &Path) -> Result<()> {
+    /// When the system refuses.
+    pub fn back(
+        &self,
+        root: &Path,
+        work: &Path,
+        came: &Marks,
+        log: Option<&SafePath>,
+    ) -> Result<Option<PathBuf>> {
         let path = self.path.below(root)?;
-        if let Some(staged) = &self.staged {
-            let staged = staged.below(work)?;
-            if !links::exists(&staged)? && links::exists(&path)? {
-                within(root, &self.path)?;
-                fs::rename(&path, &staged).with_context(|| format!("can't take {} back", path.display()))?;
+        let staged = self.staged.as_ref().map(|staged| staged.below(work)).transpose()?;
+        let waits = match &staged {
+            Some(staged) => links::exists(staged)?,
+            None => false,
+        };
+        let old = self.old.as_ref().map(|old| old.below(work)).transpose()?;
+        let went = match &old {
+            Some(old) => links::exists(old)?,
+            None => false,
+        };
+        if old.is_some() && !went || !links::exists(&path)? && !went {
+            return Ok(None); // never taken, or taken back before
+        }
+        within(root, &self.path)?;
+        let log = log.map(|log| log.below(root)).transpose()?;
+        let log = log.filter(|log| fs::symlink_metadata(log).is_ok_and(|meta| meta.len() > 0));
+        let mut kept = None;
+        if let Some(staged) = staged.filter(|_| !waits) {
+            if came.changed(&self.path, &path)?.is_some() || log.is_some() {
+                kept = Some(if went { keep(&path, log.as_deref())? } else { path.clone() });
+            } else if links::exists(&path)? {
+                let told = || format!("can't take {} back", path.display());
+                move_folder(&path, &staged).with_context(told)?;
             }
         }
-        let Some(old) = &self.old else { return Ok(()) };
-        let old = old.below(work)?;
-        if links::exists(&old)? {
-            within(root, &self.path)?;
-            if is_same(&old, &path) {
-                // It was about to be replaced, and was not.
-                return fs::remove_file(&old).with_context(|| format!("can't remove {}", old.display()));
-            }
-            ensure!(
-                !links::exists(&path)?,
-                "{} appeared meanwhile, and what was there before lies in {}",
-                path.display(),
-                old.display()
-            );
-            fs::rename(&old, &path).with_context(|| format!("can't move {} back", path.display()))?;
+        let Some(old) = old.filter(|_| went) else { return Ok(kept) };
+        if is_same(&old, &path) || waits && is_file(&path) && was_linked(&old) {
+            // It was about to be replaced, and was not; or somebody saved it anew just then.
+            fs::remove_file(&old).with_context(|| format!("can't remove {}", old.display()))?;
+            return Ok(kept);
         }
-        Ok(())
+        if links::exists(&path)? {
+            kept = Some(keep(&path, None)?);
+        }
+        fs::rename(&old, &path).with_context(|| format!("can't move {} back", path.display()))?;
+        Ok(kept)
     }
+}
+
+/// Gives what somebody wrote a name beside the one that is needed.
+fn keep(path: &Path, log: Option<&Path>) -> Result<PathBuf> {
+    let mut number = 1;
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(if number == 1 { ".changed".to_owned() } else { format!(".changed-{number}") });
+        let free = PathBuf::from(name);
+        if links::exists(&free)? {
+            number += 1;
+            continue;
+        }
+        let told = || format!("can't move {} out of the way", path.display());
+        if let Some(log) = log {
+            let mut beside = free.as_os_str().to_owned();
+            beside.push("-wal");
+            fs::rename(log, beside).with_context(told)?;
+        }
+        move_folder(path, &free).with_context(told)?;
+        return Ok(free);
+    }
+}
+
+/// Moves a file, or a folder even where its owner has not the right to write in it, which moving it needs.
+fn move_folder(from: &Path, to: &Path) -> io::Result<()> {
+    let meta = fs::symlink_metadata(from)?;
+    let mode = file_facts::attributes(&meta).mode;
+    if meta.is_dir() && mode & 0o300 != 0o300 {
+        file_facts::set_mode(from, mode | 0o700)?;
+    }
+    fs::rename(from, to)
+}
+
+/// Whether a file that lies aside got there as a second name, so that its first one was never free.
+fn was_linked(old: &Path) -> bool {
+    let mut name = old.as_os_str().to_owned();
+    name.push("-linked");
+    let probe = PathBuf::from(name);
+    let links = is_file(old) && fs::hard_link(old, &probe).is_ok();
+    // It lies in the workshop, and goes with it.
+    let _ = fs::remove_file(&probe);
+    links
 }
 
 fn is_file(path: &Path) -> bool {
@@ -178,9 +243,18 @@ mod tests {
                         fs::rename(work.join("tree/x"), &path).unwrap();
                     }
                     let step = rename("x", staged, old);
+                    let mut came = Marks::default();
+                    for place in [work.join("tree/x"), path.clone()] {
+                        if staged && fs::read(&place).is_ok_and(|text| text == b"new") {
+                            came.add(&step.path, &place).unwrap();
+                        }
+                    }
                     for _ in 0..2 {
-                        let go = if forward { Rename::forward } else { Rename::back };
-                        go(&step, root.path(), &work).unwrap();
+                        if forward {
+                            step.forward(root.path(), &work).unwrap();
+                        } else {
+                            assert_eq!(step.back(root.path(), &work, &came, None).unwrap(), None);
+                        }
                     }
                     let expected = match (forward, staged, old) {
                         (true, true, _) => Some("new"),
@@ -194,6 +268,58 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    /// What somebody wrote in between is there afterwards, and so is what was there before.
+    #[test]
+    fn nothing_that_somebody_wrote_is_lost_on_the_way_back() {
+        for (old, state, written, beside) in [
+            (true, "came", "theirs", Some("theirs")),
+            (false, "came", "theirs", None),
+            (true, "moved", "theirs", Some("theirs")),
+            (true, "linked", "theirs", None),
+            (true, "linked", "saved anew", None),
+            (false, "waits", "theirs", None),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let work = root.path().join(".work");
+            fs::create_dir_all(work.join("tree")).unwrap();
+            fs::create_dir(work.join(OLD)).unwrap();
+            let (path, staged, aside) = (root.path().join("x"), work.join("tree/x"), work.join("old/0"));
+            let step = rename("x", true, old);
+            fs::write(&staged, "new").unwrap();
+            let mut came = Marks::default();
+            came.add(&step.path, &staged).unwrap();
+            match state {
+                // A file is never away, but a folder is.
+                "moved" => fs::create_dir(&path).unwrap(),
+                _ if old => fs::write(&path, "old").unwrap(),
+                _ => {}
+            }
+            match state {
+                "came" => step.forward(root.path(), &work).unwrap(),
+                "moved" => fs::rename(&path, &aside).unwrap(),
+                "linked" => fs::hard_link(&path, &aside).unwrap(),
+                _ => {}
+            }
+            if written == "saved anew" {
+                fs::write(root.path().join("y"), written).unwrap();
+                fs::rename(root.path().join("y"), &path).unwrap();
+            } else {
+                fs::write(&path, written).unwrap();
+            }
+            for _ in 0..2 {
+                step.back(root.path(), &work, &came, None).unwrap();
+            }
+            let read = |path: PathBuf| match path.is_dir() {
+                true => Some("old".to_owned()),
+                false => fs::read_to_string(path).ok(),
+            };
+            let here = if old && beside.is_some() { "old" } else { written };
+            assert_eq!(read(path).as_deref(), Some(here), "{state} {written}");
+            assert_eq!(read(root.path().join("x.changed")).as_deref(), beside, "{state} {written}");
+            assert!(!aside.exists());
         }
     }
 

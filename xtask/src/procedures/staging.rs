@@ -9,7 +9,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -157,29 +157,43 @@ fn refusal(target: &Path, name: &OsString) -> anyhow::Error {
 /// # Errors
 /// Of kind `Locked` when another restore has it; when it can't be written.
 pub(super) fn lock(target: &Path, folder: &Path) -> Result<File> {
+    let path = folder.join(ALIVE);
     let open = || {
         file_facts::create_private_dir(folder)?;
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(ALIVE))
+        if fs::symlink_metadata(folder)?.is_symlink() {
+            return Err(io::Error::other(format!("{} is a link", folder.display())));
+        }
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)
     };
-    let alive = open()
-        .with_context(|| format!("can't write in {}", target.display()))
-        .hint("name a folder that you may write in")?;
     // A program that a killed restore was just starting still holds its lock for a moment.
     let mut tries = 0;
-    while matches!(alive.try_lock(), Err(TryLockError::WouldBlock)) && tries < 40 {
-        std::thread::sleep(std::time::Duration::from_millis(25));
+    loop {
+        let alive = open()
+            .with_context(|| format!("can't write in {}", target.display()))
+            .hint("name a folder that you may write in")?;
+        match alive.try_lock() {
+            // Who had it until now may have taken the file away: then it is nobody's lock.
+            Ok(()) if is_still_there(&alive, &path) => return Ok(alive),
+            Ok(()) | Err(TryLockError::WouldBlock) if tries < 40 => {}
+            Ok(()) | Err(TryLockError::WouldBlock) => {
+                let message = format!("another restore into {} is running", target.display());
+                return Err(Failure::new(Kind::Locked, message)
+                    .hint("wait for it, or name another folder")
+                    .into());
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("can't lock {}", path.display()));
+            }
+        }
         tries += 1;
+        std::thread::sleep(std::time::Duration::from_millis(25));
     }
-    match alive.try_lock() {
-        Ok(()) => Ok(alive),
-        Err(TryLockError::WouldBlock) => {
-            let message = format!("another restore into {} is running", target.display());
-            Err(Failure::new(Kind::Locked, message).hint("wait for it, or name another folder").into())
-        }
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("can't lock {}", folder.join(ALIVE).display()))
-        }
-    }
+}
+
+/// Whether a path leads to an open file.
+fn is_still_there(file: &File, path: &Path) -> bool {
+    let inode = |meta: io::Result<fs::Metadata>| meta.map(|meta| file_facts::identity(&meta).inode).ok();
+    inode(file.metadata()) == inode(fs::symlink_metadata(path))
 }
 
 /// The names that the note holds.

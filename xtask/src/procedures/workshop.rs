@@ -25,7 +25,7 @@ pub struct Workshop {
     alive: File,
 }
 
-/// Where the workshop of a project is, whether or not it is there.
+/// Where the workshop of a project is, whether or not it is there. A link of that name is none: `lock` refuses it.
 pub fn folder(root: &Path) -> PathBuf {
     root.join(STAGING)
 }
@@ -50,10 +50,17 @@ impl Workshop {
             durable::write(&folder.join(".gitignore"), b"*\n")?;
             Ok(tempfile::Builder::new().prefix("run-").tempdir_in(&folder)?.keep())
         };
-        let work = make()
-            .with_context(|| format!("can't write in {}", folder.display()))
-            .hint("see that you may write in the project's folder, and that its disk has room")?;
-        Ok(Workshop { folder, work, alive })
+        match make() {
+            Ok(work) => Ok(Workshop { folder, work, alive }),
+            Err(error) => {
+                let told = format!("can't write in {}", folder.display());
+                // The error that led here says more; the next restore throws it away.
+                let _ = Workshop { work: folder.join("run"), folder, alive }.end();
+                Err(error)
+                    .context(told)
+                    .hint("see that you may write in the project's folder, and that its disk has room")
+            }
+        }
     }
 
     /// Opens the one that a killed restore left.

@@ -264,6 +264,22 @@ pub fn holds_image(live: &Path, image: &Path) -> Result<bool> {
     attempt().with_context(|| format!("can't compare {} with {}", live.display(), image.display()))
 }
 
+/// Whether a live database has fewer pages that differ from the first image than from the second: whether it is
+/// that one with something written to it.
+///
+/// # Errors
+/// As [`holds_image`].
+pub fn is_nearer(live: &Path, first: &Path, second: &Path) -> Result<bool> {
+    let attempt = || -> Result<bool> {
+        let reader = open_lenient(live)?;
+        reader.execute_batch("BEGIN")?;
+        patiently(LOOK, || pages::first_page(&reader).map(|_| ()).or_else(none_is_fine))?;
+        let first = pages::differing(&reader, &mut ImageFile::open(first)?)?;
+        Ok(first < pages::differing(&reader, &mut ImageFile::open(second)?)?)
+    };
+    attempt().with_context(|| format!("can't compare {} with {}", live.display(), first.display()))
+}
+
 /// A database without pages has no first one.
 fn none_is_fine(error: rusqlite::Error) -> rusqlite::Result<()> {
     if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(error) }

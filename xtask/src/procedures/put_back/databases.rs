@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 
 use super::super::extract;
 use super::super::journal::{self, Overwrite};
+use super::super::marks;
 use super::super::rename::Rename;
 use super::super::stage_database::{self, Places};
 use super::super::wanted::Wanted;
@@ -109,19 +110,36 @@ pub(super) fn prepare<'a>(
         }
         let live = database.path.below(root)?;
         let state = match fs::symlink_metadata(&live) {
+            _ if is_elsewhere(root, &database.path)? => State::Absent,
             Ok(meta) if meta.is_file() && !is_gutted(root, &database.path)? => State::Differs,
             Ok(meta) if meta.is_dir() => {
                 let text = format!("{} is a folder now, and a database in the backup", database.path);
                 return Err(Failure::new(Kind::Refused, text).hint("move that folder away first").into());
             }
             Ok(_) => State::Unreadable,
-            Err(error) if super::gone(&error) => State::Absent,
+            Err(error) if marks::is_gone(&error) => State::Absent,
             Err(error) => return Err(error).with_context(|| format!("can't read {}", live.display())),
         };
         steps.push(DatabaseStep { database, state, change: None });
     }
     compare_all(root, &mut steps, &images, work, monitor)?;
     Ok((steps, findings))
+}
+
+/// Whether one of the folders above a path is none now, but a link to one perhaps: what is there is not the
+/// project's, and goes with the link.
+fn is_elsewhere(root: &Path, path: &SafePath) -> Result<bool> {
+    let mut above = path.parent();
+    while let Some(folder) = above {
+        match fs::symlink_metadata(folder.below(root)?) {
+            Ok(meta) if !meta.is_dir() => return Ok(true),
+            Err(error) if !marks::is_gone(&error) => {
+                return Err(error).with_context(|| format!("can't look at {folder}"));
+            }
+            _ => above = folder.parent(),
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a database lost all of its main file, and what SQLite kept beside it is still there. Opening such a one
@@ -217,7 +235,8 @@ pub(super) fn hold(root: &Path, steps: &[DatabaseStep<'_>], going: &[SafePath]) 
     let mut files = Vec::new();
     for path in changing().map(|step| step.path()).chain(going) {
         let file = path.below(root)?;
-        if fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file()) && !is_gutted(root, path)? {
+        let is_there = fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file());
+        if is_there && !is_elsewhere(root, path)? && !is_gutted(root, path)? {
             files.push((path.clone(), file));
         }
     }
@@ -266,7 +285,7 @@ pub(super) fn hold(root: &Path, steps: &[DatabaseStep<'_>], going: &[SafePath]) 
 
 /// What makes a path what was staged, or absent; nothing where it is absent and stays so.
 fn comes(root: &Path, path: SafePath, staged: Option<SafePath>) -> Result<Option<Rename>> {
-    let there = links::exists(&path.below(root)?)?;
+    let there = links::exists(&path.below(root)?)? && !is_elsewhere(root, &path)?;
     let old = there.then(|| journal::aside(0)).transpose()?;
     Ok((there || staged.is_some()).then_some(Rename { path, staged, old, if_empty: false }))
 }
@@ -313,7 +332,7 @@ pub(super) fn marks(root: &Path, steps: &[DatabaseStep<'_>]) -> Result<Marks> {
                     let identity = file_facts::identity(&meta);
                     Ok(Some((identity.inode, identity.size, identity.mtime_ns)))
                 }
-                Err(error) if super::gone(&error) => Ok(None),
+                Err(error) if marks::is_gone(&error) => Ok(None),
                 Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
             }
         };

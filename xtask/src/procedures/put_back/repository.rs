@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::super::extract;
 use super::super::journal;
+use super::super::marks::Marks;
 use super::super::rename::Rename;
 use super::{Order, databases};
 use crate::archive::header::Kind as EntryKind;
@@ -130,6 +131,19 @@ pub(super) fn lock(root: &Path, step: &GitStep) -> Result<Option<hold::Held>> {
         GitStep::Replace(plan) if !plan.is_empty() => Ok(Some(hold::take(&root.join(".git"))?)),
         _ => Ok(None),
     }
+}
+
+/// What lies in git's folder, objects aside; taken before it is read, so that whatever another git command
+/// writes from then on shows.
+///
+/// # Errors
+/// When it can't be looked at.
+pub(super) fn marks(root: &Path, step: &GitStep) -> Result<Marks> {
+    let mut marks = Marks::default();
+    if !step.is_empty() {
+        marks.add(&SafePath::new(".git")?, &root.join(".git"))?;
+    }
+    Ok(marks)
 }
 
 /// What is replaced must be on the project's own disk.

@@ -140,6 +140,32 @@ pub fn is_equal(connection: &Connection, image: &mut ImageFile) -> Result<bool> 
     Ok(true)
 }
 
+/// How many pages of the live database differ from those of an image, those included that only one of them has.
+/// Page 1 does not count, which every writer changes.
+///
+/// # Errors
+/// As [`is_equal`].
+pub fn differing(connection: &Connection, image: &mut ImageFile) -> Result<u64> {
+    let (live_pages, page_size) = (page_count(connection)?, page_size(connection)?);
+    if image.page_size.is_some_and(|size| size != page_size) {
+        return Ok(u64::from(live_pages.max(image.pages)));
+    }
+    let mut select = connection.prepare(SELECT)?;
+    let mut live = select.query([])?;
+    let mut page = vec![0; page_size];
+    let mut count = u64::from(live_pages.abs_diff(image.pages));
+    for number in 1..=live_pages.min(image.pages) {
+        let Some(row) = live.next()? else { bail!("page {number} of {live_pages} did not come") };
+        let there = row.get_ref(0)?.as_blob()?;
+        image.read(&mut page, there)?;
+        count += u64::from(number != 1 && there != page.as_slice());
+        if number % 256 == 0 {
+            interrupt::check()?;
+        }
+    }
+    Ok(count)
+}
+
 /// Pages of the database, as the connection's transaction sees it.
 ///
 /// # Errors

@@ -14,6 +14,9 @@ use crate::base::durable;
 /// In the order in which git takes them.
 const LOCKS: [&str; 3] = ["index.lock", "HEAD.lock", "packed-refs.lock"];
 
+/// Under this name a lock is written before it becomes one: whoever finds a lock of ours finds what it says.
+const WRITTEN: &str = "xtask-lock";
+
 /// What a lock of ours says.
 const MARK: &str = "held by a restore of `cargo xtask`, which removes it when it ends\n";
 
@@ -31,18 +34,33 @@ pub struct Held {
 pub fn take(folder: &Path) -> Result<Held> {
     sweep(folder)?;
     let mut held = Held { paths: Vec::new() };
+    let written = folder.join(WRITTEN);
+    let mut file =
+        fs::File::create_new(&written).with_context(|| format!("can't write {}", written.display()))?;
+    held.paths.push(written.clone());
+    file.write_all(MARK.as_bytes()).with_context(|| format!("can't write {}", written.display()))?;
+    drop(file);
     for name in LOCKS {
         let path = folder.join(name);
-        let mut file = match fs::File::create_new(&path) {
+        match make(&written, &path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(refusals::locked(&path));
             }
             made => made.with_context(|| format!("can't write {}", path.display()))?,
-        };
-        held.paths.push(path.clone());
-        file.write_all(MARK.as_bytes()).with_context(|| format!("can't write {}", path.display()))?;
+        }
+        held.paths.push(path);
     }
     Ok(held)
+}
+
+/// Makes a lock in one step; where there are no hard links, in two.
+fn make(written: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(written, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            fs::File::create_new(path)?.write_all(MARK.as_bytes())
+        }
+        made => made,
+    }
 }
 
 /// Removes the locks of ours that a killed run left in a git folder; git's own are left alone.
@@ -50,16 +68,15 @@ pub fn take(folder: &Path) -> Result<Held> {
 /// # Errors
 /// When one can't be removed.
 pub fn sweep(folder: &Path) -> Result<()> {
-    for path in LOCKS.map(|name| folder.join(name)) {
-        if is_ours(&path) {
-            durable::remove_file(&path).with_context(|| format!("can't remove {}", path.display()))?;
-        }
+    let written = folder.join(WRITTEN);
+    let locks = LOCKS.map(|name| folder.join(name)).into_iter().filter(|path| is_ours(path));
+    for path in locks.chain(fs::symlink_metadata(&written).is_ok().then_some(written)) {
+        durable::remove_file(&path).with_context(|| format!("can't remove {}", path.display()))?;
     }
     Ok(())
 }
 
-/// Whether a lock is ours. Killed right after it was made, it is empty and passes for git's; so may one that
-/// can't be read, which is safe.
+/// Whether a lock is ours. One that can't be read passes for git's, which is safe.
 pub(super) fn is_ours(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file())
         && fs::read(path).is_ok_and(|text| text == MARK.as_bytes())
