@@ -74,6 +74,10 @@ enum Stage {
     Half,
 }
 
+/// A file of so many bytes is an empty database to SQLite: one byte counts as none (`unixFileSize` in its
+/// `os_unix.c`). Opening it makes SQLite remove the write-ahead log beside it.
+pub const EMPTY_MAX: u64 = 1;
+
 /// Takes the write locks of all databases: all of them, or none while it waits for the others, for as long
 /// as `patience`. After that those that are free stay held, and the others are told with the reason. A
 /// database that can never be held is not waited for.
