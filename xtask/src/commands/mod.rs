@@ -14,7 +14,7 @@ mod take_back;
 mod undo;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -100,14 +100,21 @@ fn finish_what_was_interrupted(ui: &Ui, invocation: &Invocation) -> Result<()> {
         None => PathBuf::from("."),
     };
     let Some(root) = recover::find(&here) else { return Ok(()) };
+    // Behind a guard's own restore that was interrupted there is the guard.
+    while finish_one(ui, &root)? {}
+    Ok(())
+}
+
+/// Whether there was something to finish.
+fn finish_one(ui: &Ui, root: &Path) -> Result<bool> {
     let progress = ui.progress();
-    let recovered = recover::recover(&root, &progress);
+    let recovered = recover::recover(root, &progress);
     drop(progress);
     let (recovered, findings) = recovered?;
     for finding in &findings {
         ui.finding(finding);
     }
-    match recovered {
+    match &recovered {
         Recovered::Nothing => {}
         Recovered::Finished(backup) => ui.note(format!(
             "the restore of backup {backup} that was interrupted is finished now (cargo xtask undo takes it back)"
@@ -116,11 +123,11 @@ fn finish_what_was_interrupted(ui: &Ui, invocation: &Invocation) -> Result<()> {
             "a guard was interrupted; the databases are as in backup {backup}, which was taken before its command"
         )),
         Recovered::Guarded { backup, left: Some(left) } => ui.note(format!(
-            "a guard was interrupted; the databases are put back as in backup {backup}, which was taken before its command (what that left is in the safety copy {left})"
+            "a guard was interrupted, so nobody knows whether its command went well; the databases are put back as in backup {backup}, which was taken before it (what it left is in the safety copy {left}, and cargo xtask undo brings that back)"
         )),
         Recovered::TakenBack(backup) => ui.note(format!(
             "the restore of backup {backup} that was interrupted is taken back: everything is as it was before"
         )),
     }
-    Ok(())
+    Ok(recovered != Recovered::Nothing)
 }
