@@ -212,9 +212,11 @@ fn another_page_size_comes_back_or_is_refused() {
 /// What SQLite can't open any more comes back too, whatever lies beside it.
 #[test]
 fn a_database_that_is_none_any_more_comes_back() {
-    let damage: [fn(&Path); 5] = [
+    let damage: [fn(&Path); 6] = [
         |index| fs::write(index, "no database at all").unwrap(),
         |index| fs::write(index, "").unwrap(),
+        // To SQLite one byte is none.
+        |index| fs::write(index, "x").unwrap(),
         |index| fs::remove_file(index).unwrap(),
         |index| {
             let mut bytes = fs::read(index).unwrap();
@@ -241,6 +243,25 @@ fn a_database_that_is_none_any_more_comes_back() {
         assert!(matches!(output.code, 0 | 3), "{number}: {output:?}");
         framework.sandbox.run(&["redo", "--force"]).code(0);
         assert_eq!(row_differences(&before, &rows(&index)), NONE, "{number}");
+    }
+}
+
+/// An empty file, and nothing beside it that has anything in it: SQLite takes that for a good database.
+#[test]
+fn a_database_that_was_emptied_comes_back() {
+    for journal in [Journal::Wal, Journal::Delete] {
+        let framework = backed_up(journal);
+        let index = framework.memory().join("index.db");
+        let before = rows(&index);
+        change(&index, "PRAGMA wal_checkpoint(TRUNCATE)");
+        fs::write(&index, "").unwrap();
+        restore(&framework.sandbox, &[]).ok();
+        assert_eq!(row_differences(&before, &rows(&index)), NONE, "{journal:?}");
+        shell_sees(&index, 1000);
+        framework.sandbox.run(&["undo", "--force"]).ok();
+        assert_eq!(fs::metadata(&index).unwrap().len(), 0);
+        framework.sandbox.run(&["redo", "--force"]).ok();
+        assert_eq!(row_differences(&before, &rows(&index)), NONE, "{journal:?}");
     }
 }
 

@@ -96,6 +96,11 @@ impl Ui {
         Ui::new(appearance.json, appearance.quiet, appearance.color)
     }
 
+    /// Whether stdout is for one JSON document.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// A line of the result, or several; on stdout. Nothing with `--json`.
     pub fn line(&self, text: impl AsRef<str>) {
         self.styled(Style::Plain, text);

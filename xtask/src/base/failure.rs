@@ -85,9 +85,15 @@ pub fn kind_of(error: &anyhow::Error) -> Kind {
     error.chain().find_map(|e| e.downcast_ref::<Failure>()).map_or(Kind::Failed, |f| f.kind)
 }
 
-/// The hints of every [`Failure`] in the chain, outermost first.
+/// The hints of every [`Failure`] in the chain, outermost first, each once.
 pub fn hints_of(error: &anyhow::Error) -> Vec<String> {
-    error.chain().filter_map(|e| e.downcast_ref::<Failure>()).flat_map(|f| f.hints.clone()).collect()
+    let mut hints: Vec<String> = Vec::new();
+    for hint in error.chain().filter_map(|e| e.downcast_ref::<Failure>()).flat_map(|f| &f.hints) {
+        if !hints.contains(hint) {
+            hints.push(hint.clone());
+        }
+    }
+    hints
 }
 
 /// Whether an error comes from a disk or a quota that is full. SQLite and the git command tell it in words
@@ -146,9 +152,12 @@ mod tests {
         assert_eq!(kind_of(&outer), Kind::NotFound);
         assert!(hints_of(&outer).contains(&"or pull".to_owned()));
         assert!(hints_of(&outer).contains(&"try list".to_owned()));
+        let wrapped = Err::<(), _>(outer).hint("or wait").unwrap_err();
+        assert_eq!(hints_of(&wrapped).len(), 3, "each once: {:?}", hints_of(&wrapped));
+        let outer = wrapped;
         assert_eq!(outer.to_string(), "while restoring");
         let causes: Vec<String> = outer.chain().skip(1).map(ToString::to_string).collect();
-        assert_eq!(causes, ["no backup x"]);
+        assert_eq!(causes.last().map(String::as_str), Some("no backup x"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `guard -- COMMAND`: a backup, the command, checks; and the databases put back when it did not go well.
 
 use std::collections::BTreeSet;
-use std::process::{Command, ExitStatus};
-use std::time::Duration;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant as Clock};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -12,18 +12,20 @@ use super::log::Run;
 use crate::archive::manifest::Manifest;
 use crate::base::clock::Instant;
 use crate::base::escape::escape;
-use crate::base::failure::{Failure, Kind, ResultExt};
+use crate::base::failure::{Failure, Kind, ResultExt, kind_of};
 use crate::base::finding::Finding;
+use crate::base::interrupt::{self, PassedOn};
 use crate::base::kind::BackupKind;
 use crate::base::raw_path::RawPath;
 use crate::base::safe_path::SafePath;
 use crate::flags;
-use crate::procedures::guard::{self, Guard, Note};
+use crate::procedures::guard::{self, Guard, Note, Watch};
 use crate::procedures::place::Place;
 use crate::procedures::put_back::Done;
 use crate::procedures::rotate;
 use crate::procedures::take::{self, Request};
 use crate::project::root::Project;
+use crate::store::Store;
 use crate::ui::Ui;
 
 /// What `--json` prints.
@@ -46,36 +48,50 @@ struct Document<'a> {
 pub fn run(ui: &Ui, place: &Place, options: flags::Guard) -> Result<Outcome> {
     let project = place.project()?;
     let (manifest, note, mut findings) = before(ui, place, &project, &options)?;
-    let on_duty = Guard::begin(&project.root, &note)?;
+    let mut on_duty = Guard::begin(&project.root, &note)?;
+    if let Err(error) = interrupt::check() {
+        on_duty.end()?;
+        return Err(error).context("the command was not run");
+    }
     let mut line = Run::begin("guard");
     line.id = Some(note.backup.to_string());
-    let ended = run_command(&options);
-    let paths: Vec<SafePath> = manifest.databases.iter().map(|database| database.path.clone()).collect();
+    let ended = run_command(ui, &options);
+    // Before any database is opened.
+    let made = guard::made(&project, &place.location.path, &manifest);
     let (exit, wrong) = match &ended {
-        Ok(status) if status.success() => {
-            let scratch = tempfile::Builder::new().prefix("xtask-guard-").tempdir()?;
-            let progress = ui.progress();
-            let wrong = guard::judge(&project, &paths, &options.checks, scratch.path());
-            drop(progress);
-            match wrong {
-                Ok(wrong) => (u8::from(!wrong.is_empty()), wrong),
-                // What can't be checked has not passed.
-                Err(error) => (1, vec![format!("the databases can't be checked: {error:#}")]),
-            }
-        }
+        Ok(status) if status.success() => check(ui, &project, &manifest, &made, &options),
         Ok(status) => (code(*status), Vec::new()),
-        Err(_) => (127, Vec::new()),
+        Err(error) => (code_of_no_start(error), Vec::new()),
     };
     let well = exit == 0;
     let done = if well {
         Done::default()
     } else {
         say_why(ui, &note, &ended, &wrong);
-        put_back(ui, place, &project, &note)?
+        // What can't be seen is no reason to leave the databases as they are.
+        if on_duty.something_runs().unwrap_or_default() {
+            let finding = runs_on(&note);
+            ui.finding(&finding);
+            findings.push(finding);
+        }
+        match put_back(ui, place, &project, &note) {
+            Ok(done) => done,
+            Err(error) => {
+                if let Ok((store, _)) = place.open() {
+                    line.failed(&store, &error);
+                }
+                return Err(error);
+            }
+        }
     };
     on_duty.end()?;
-    findings.extend(done.findings.iter().cloned());
-    done.findings.iter().for_each(|finding| ui.finding(finding));
+    let mut more = done.findings.clone();
+    if !well {
+        // Where the project can't be read, putting back has failed, or has said so.
+        more.extend(made.iter().flatten().map(stays));
+    }
+    more.iter().for_each(|finding| ui.finding(finding));
+    findings.extend(more);
     let outcome = if well { Outcome::of(&findings) } else { Outcome::Exit(exit) };
     if let Ok((store, _)) = place.open() {
         // A store that can't be written any more costs the line about the run, not the run.
@@ -86,7 +102,7 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Guard) -> Result<Outcome> {
     } else {
         match &done.safety {
             Some(left) => ui.note(format!(
-                "the databases are as before {}; what it left is in the safety copy {left}",
+                "the databases are as before {}; what it left is in the safety copy {left}, and cargo xtask undo brings that back",
                 note.command
             )),
             None => ui.note("it had changed nothing in the databases"),
@@ -104,6 +120,43 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Guard) -> Result<Outcome> {
     Ok(outcome)
 }
 
+fn runs_on(note: &Note) -> Finding {
+    let text =
+        format!("something that {} started still runs, and may yet change the databases", note.command);
+    Finding::problem("still-runs", text).hint("end it, and look at the databases again")
+}
+
+fn stays(path: &SafePath) -> Finding {
+    let text = format!("the command made the database {path}, which stays");
+    Finding::advice("made-by-command", text).hint("remove it where it is not wanted")
+}
+
+/// What is wrong after a command that went well, and the exit code for it.
+fn check(
+    ui: &Ui,
+    project: &Project,
+    manifest: &Manifest,
+    made: &Result<Vec<SafePath>>,
+    options: &flags::Guard,
+) -> (u8, Vec<String>) {
+    let progress = ui.progress();
+    let wrong = match made {
+        Ok(made) => guard::judge(project, manifest, made, &options.checks),
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+    };
+    drop(progress);
+    if interrupt::check().is_err() {
+        // It is taken back, which must not be stopped by the same signal.
+        interrupt::forget();
+        return (Kind::Interrupted.exit_code(), vec!["the checks were interrupted".to_owned()]);
+    }
+    match wrong {
+        Ok(wrong) => (u8::from(!wrong.is_empty()), wrong),
+        // What can't be checked has not passed.
+        Err(error) => (1, vec![format!("the databases can't be checked: {error:#}")]),
+    }
+}
+
 /// The backup that is gone back to. The store is free again while the command runs.
 fn before(
     ui: &Ui,
@@ -111,7 +164,7 @@ fn before(
     project: &Project,
     options: &flags::Guard,
 ) -> Result<(Manifest, Note, Vec<Finding>)> {
-    if guard::is_running(&project.root) {
+    if guard::watch(&project.root) != Watch::Nobody {
         return Err(Failure::new(Kind::Locked, "a guarded command is running in this project already")
             .hint("wait until it is done")
             .into());
@@ -150,40 +203,72 @@ fn before(
     Ok((taken.manifest, note, taken.findings))
 }
 
-/// Runs the command and passes on what signals come meanwhile.
-fn run_command(options: &flags::Guard) -> Result<ExitStatus> {
+/// Runs the command and passes on what signals come meanwhile. They are its affair: whether it ends by them, and
+/// how, is seen by its exit.
+fn run_command(ui: &Ui, options: &flags::Guard) -> Result<ExitStatus> {
     let Some((program, arguments)) = options.command.split_first() else { anyhow::bail!("no command") };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .spawn()
-        .with_context(|| format!("can't run {}", escape(program.as_encoded_bytes())))?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if ui.is_json() {
+        command.stdout(stderr().context("can't hand stderr on")?);
+    }
+    let signals = interrupt::pass_on();
+    let mut child =
+        command.spawn().with_context(|| format!("can't run {}", escape(program.as_encoded_bytes())))?;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        pass_on(&child);
+        pass_on(&signals, &child);
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// From a terminal, Ctrl-C reaches the command by itself.
+/// Our stderr for the command's stdout: with `--json` there is one document on ours.
 #[cfg(unix)]
-fn pass_on(child: &std::process::Child) {
-    use std::io::IsTerminal;
-    let Some(number) = crate::base::interrupt::take_signal() else { return };
-    let by_terminal = std::io::stdin().is_terminal() && number == rustix::process::Signal::INT.as_raw();
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+fn stderr() -> std::io::Result<Stdio> {
+    use std::os::fd::AsFd;
+    Ok(std::io::stderr().as_fd().try_clone_to_owned()?.into())
+}
+
+/// Our stderr for the command's stdout: with `--json` there is one document on ours.
+#[cfg(windows)]
+fn stderr() -> std::io::Result<Stdio> {
+    use std::os::windows::io::AsHandle;
+    Ok(std::io::stderr().as_handle().try_clone_to_owned()?.into())
+}
+
+/// What is typed on a terminal reaches the command by itself; twice would cut its own cleaning up short.
+#[cfg(unix)]
+fn pass_on(signals: &PassedOn, child: &std::process::Child) {
+    use rustix::process::{Pid, Signal};
+    let Some(number) = signals.take() else { return };
+    let typed = [Signal::INT, Signal::QUIT].iter().any(|signal| signal.as_raw() == number);
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     if let (Some(pid), Some(signal), false) =
-        (pid, rustix::process::Signal::from_named_raw(number), by_terminal)
+        (pid, Signal::from_named_raw(number), typed && is_in_foreground())
     {
         // It may have ended in this very moment.
         let _ = rustix::process::kill_process(pid, signal);
     }
 }
 
+/// Whether we, and the command with us, are what the terminal's keys are for.
+#[cfg(unix)]
+fn is_in_foreground() -> bool {
+    let Ok(terminal) = std::fs::File::open("/dev/tty") else { return false };
+    rustix::termios::tcgetpgrp(&terminal).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
 /// Windows hands Ctrl-C to every program of a console by itself.
 #[cfg(windows)]
-fn pass_on(_child: &std::process::Child) {}
+fn pass_on(_signals: &PassedOn, _child: &std::process::Child) {}
+
+/// As shells tell it: 126 when there is such a command and it can't be run.
+fn code_of_no_start(error: &anyhow::Error) -> u8 {
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    if kind == Some(std::io::ErrorKind::PermissionDenied) { 126 } else { 127 }
+}
 
 #[cfg(unix)]
 fn code(status: ExitStatus) -> u8 {
@@ -213,10 +298,37 @@ fn say_why(ui: &Ui, note: &Note, ended: &Result<ExitStatus>, wrong: &[String]) {
     ui.note(format!("putting the databases back from backup {}", note.backup));
 }
 
+/// How long to wait for a run that has the store, such as a nightly backup. It has nothing to do with us, and
+/// until it ends the databases are as the command left them.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 fn put_back(ui: &Ui, place: &Place, project: &Project, note: &Note) -> Result<Done> {
     let failed = || format!("the databases are as {} left them: they could not be put back", note.command);
     let hint = "stop what keeps them busy, then any command that changes something puts them back, `cargo xtask backup` for one";
-    let (store, lock) = place.open_to_write(project, false, "guard").with_context(failed).hint(hint)?;
+    // A signal that ended the command may come to us a second time.
+    let _until_done = interrupt::until_done();
+    let until = Clock::now() + PATIENCE;
+    let mut waiting = false;
+    let (store, lock) = loop {
+        // As it is: where it has gone away, no new one is made in its place.
+        let opened =
+            Store::open(&place.location.path).and_then(|store| store.lock("guard").map(|lock| (store, lock)));
+        match opened {
+            Err(error) if kind_of(&error) == Kind::Locked && Clock::now() < until => {
+                if !waiting {
+                    ui.note(format!("waiting, because {error:#}"));
+                    waiting = true;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(error) if kind_of(&error) == Kind::NotFound => {
+                return Err(error).with_context(failed).kind(Kind::Failed).hint(
+                    "bring the store back, then any command that changes something puts them back, `cargo xtask backup` for one",
+                );
+            }
+            opened => break opened.with_context(failed).hint(hint)?,
+        }
+    };
     let progress = ui.progress();
     let done = guard::put_back(project, &store, &lock, &note.backup, &progress);
     drop(progress);

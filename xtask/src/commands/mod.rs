@@ -21,7 +21,7 @@ mod undo;
 mod unpin;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -127,14 +127,26 @@ fn finish_what_was_interrupted(ui: &Ui, invocation: &Invocation) -> Result<Outco
         None => PathBuf::from("."),
     };
     let Some(root) = recover::find(&here) else { return Ok(Outcome::Done) };
+    let mut outcome = Outcome::Done;
+    // Behind a guard's own restore that was interrupted there is the guard.
+    while let Some(one) = finish_one(ui, &root)? {
+        if one != Outcome::Done {
+            outcome = one;
+        }
+    }
+    Ok(outcome)
+}
+
+/// How it ended, if there was something to finish.
+fn finish_one(ui: &Ui, root: &Path) -> Result<Option<Outcome>> {
     let progress = ui.progress();
-    let recovered = recover::recover(&root, &progress);
+    let recovered = recover::recover(root, &progress);
     drop(progress);
     let (recovered, findings) = recovered?;
     for finding in &findings {
         ui.finding(finding);
     }
-    match recovered {
+    match &recovered {
         Recovered::Nothing => {}
         Recovered::Finished(backup) => ui.note(format!(
             "the restore of backup {backup} that was interrupted is finished now (cargo xtask undo takes it back)"
@@ -143,7 +155,7 @@ fn finish_what_was_interrupted(ui: &Ui, invocation: &Invocation) -> Result<Outco
             "a guard was interrupted; the databases are as in backup {backup}, which was taken before its command"
         )),
         Recovered::Guarded { backup, left: Some(left) } => ui.note(format!(
-            "a guard was interrupted; the databases are put back as in backup {backup}, which was taken before its command (what that left is in the safety copy {left})"
+            "a guard was interrupted, so nobody knows whether its command went well; the databases are put back as in backup {backup}, which was taken before it (what it left is in the safety copy {left}, and cargo xtask undo brings that back)"
         )),
         Recovered::TakenBack(backup) if findings.iter().any(Finding::is_problem) => ui.note(format!(
             "the restore of backup {backup} that was interrupted is taken back: everything else is as it was before"
@@ -152,5 +164,5 @@ fn finish_what_was_interrupted(ui: &Ui, invocation: &Invocation) -> Result<Outco
             "the restore of backup {backup} that was interrupted is taken back: everything is as it was before"
         )),
     }
-    Ok(Outcome::of(&findings))
+    Ok((recovered != Recovered::Nothing).then(|| Outcome::of(&findings)))
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::guard;
+use super::guard::{self, Watch};
 use super::journal::{self, Direction, Journal};
 use super::staging::MOVING;
 use super::workshop::{self, Workshop};
-use crate::base::failure::{Kind, ResultExt, kind_of};
+use crate::base::failure::{Failure, Kind, ResultExt, kind_of};
 use crate::base::finding::Finding;
 use crate::base::id::BackupId;
 use crate::base::interrupt;
@@ -49,7 +49,11 @@ pub fn unfinished(root: &Path) -> Option<Finding> {
         "the next command that changes something deals with it, `cargo xtask undo` or `backup` for one";
     match guard::note(root) {
         Ok(None) => journal::unfinished(root),
-        Ok(Some(_)) if guard::is_running(root) => None,
+        Ok(Some(_)) if guard::watch(root) == Watch::OnDuty => None,
+        Ok(Some(note)) if guard::watch(root) == Watch::Orphaned => {
+            let (text, hint) = guard::orphaned(root, &note);
+            Some(Finding::problem("unfinished-guard", text).hint(hint))
+        }
         Ok(Some(note)) => {
             let text = format!(
                 "the guard of {} was interrupted; the databases may be half-way between before and after",
@@ -64,20 +68,27 @@ pub fn unfinished(root: &Path) -> Option<Finding> {
 /// Finishes an unfinished restore, or takes it back; throws away what one left that had changed nothing.
 ///
 /// # Errors
-/// Of kind `Locked` when that restore is running after all, `Refused` when a program keeps a database locked;
-/// when neither end can be reached. Then it is still unfinished, and nothing is lost.
+/// Of kind `Locked` when that restore, or the command of a killed guard, is running after all, `Refused` when a
+/// program keeps a database locked; when neither end can be reached. Then it is still unfinished, and nothing is lost.
 pub fn recover(root: &Path, monitor: &dyn Monitor) -> Result<(Recovered, Vec<Finding>)> {
     let folder = workshop::folder(root);
     let Some(journal) = Journal::read(root)? else {
         if let Some(note) = guard::note(root)? {
-            if guard::is_running(root) {
-                return Ok((Recovered::Nothing, Vec::new()));
+            match guard::watch(root) {
+                Watch::OnDuty => return Ok((Recovered::Nothing, Vec::new())),
+                Watch::Orphaned => {
+                    let (text, hint) = guard::orphaned(root, &note);
+                    return Err(Failure::new(Kind::Locked, text).hint(hint).into());
+                }
+                Watch::Nobody => {}
             }
             monitor.step("putting back what a guarded command left", None);
-            let done = guard::recover(root, &note, monitor)?;
-            return Ok((Recovered::Guarded { backup: note.backup, left: done.safety }, done.findings));
+            return Ok(match guard::recover(root, &note, monitor)? {
+                Some(done) => (Recovered::Guarded { backup: note.backup, left: done.safety }, done.findings),
+                None => (Recovered::Nothing, Vec::new()),
+            });
         }
-        let busy = workshop::is_alive(root) || guard::is_running(root);
+        let busy = workshop::is_alive(root) || guard::watch(root) != Watch::Nobody;
         if folder.is_dir() && !busy && !folder.join(MOVING).exists() {
             let workshop = Workshop::begin(root)?;
             hold::sweep(&root.join(".git"))?;

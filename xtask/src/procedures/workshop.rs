@@ -16,7 +16,7 @@ use crate::base::failure::ResultExt;
 use crate::base::{durable, links};
 
 /// What is in the workshop and no restore's.
-const STAYS: [&str; 3] = [ALIVE, guard::NOTE, guard::LOCK];
+const STAYS: [&str; 4] = [ALIVE, guard::NOTE, guard::LOCK, guard::DUTY];
 
 /// Where a restore works, as long as this lives.
 pub struct Workshop {

@@ -103,6 +103,10 @@ enum Stage {
     Half,
 }
 
+/// A file of so many bytes is an empty database to SQLite: one byte counts as none (`unixFileSize` in its
+/// `os_unix.c`). Opening it makes SQLite remove the write-ahead log beside it.
+pub const EMPTY_MAX: u64 = 1;
+
 impl CommitFailure {
     /// As an error that says how far it came.
     pub fn into_error(self) -> anyhow::Error {

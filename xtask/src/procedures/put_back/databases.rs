@@ -149,7 +149,7 @@ fn is_gutted(root: &Path, path: &SafePath) -> Result<bool> {
     let size = |path: &SafePath| -> Result<u64> {
         Ok(fs::symlink_metadata(path.below(root)?).map_or(0, |meta| meta.len()))
     };
-    Ok(size(&main)? == 0 && size(&wal)? + size(&journal)? > 0)
+    Ok(size(&main)? <= overwrite::EMPTY_MAX && size(&wal)? + size(&journal)? > 0)
 }
 
 /// The bytes of a database that could not be opened when it was saved.
@@ -341,6 +341,14 @@ pub(super) fn marks(root: &Path, steps: &[DatabaseStep<'_>]) -> Result<Marks> {
     Ok(marks)
 }
 
+/// Whether a database was and is an empty file, with nothing in what lies beside it. A journal that is there now
+/// is our own: SQLite makes it for the lock that we hold.
+fn still_empty(before: Option<&[Option<Mark>; 3]>, now: Option<&[Option<Mark>; 3]>) -> bool {
+    let (Some(before), Some([main, wal, _])) = (before, now) else { return false };
+    let empty = |mark: &Option<Mark>| mark.is_none_or(|(_, size, _)| size <= overwrite::EMPTY_MAX);
+    before[0] == *main && before.iter().all(empty) && empty(wal)
+}
+
 /// Copies what the databases are now, under their locks. The path of one that is not what the safety copy holds
 /// any more, if there is such a one. `before` are the marks from before the safety copy: they count where that
 /// could only keep the bytes of the files.
@@ -364,7 +372,7 @@ pub(super) fn copy_old(
         let saved = safety.databases.iter().find(|database| database.path == *path);
         let same = match saved.and_then(|database| database.image) {
             Some(digest) => journal::digest(&old)? == digest,
-            None => before.get(path) == now.get(path),
+            None => before.get(path) == now.get(path) || still_empty(before.get(path), now.get(path)),
         };
         if !same {
             return Ok(Some(path.clone()));
