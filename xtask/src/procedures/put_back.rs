@@ -140,7 +140,7 @@ pub fn prepare<'a>(
         let known = matches!(order.scope, Scope::Paths(_)) || !left_out_then(order.manifest, path);
         order.exact && order.scope.has(path, is_folder) && known
     };
-    let plan = plan::plan(&wanted.tree, &|path| wanted.open.contains(path), &present.tree, &removes);
+    let mut plan = plan::plan(&wanted.tree, &|path| wanted.open.contains(path), &present.tree, &removes);
     if let Some(step) = plan.stuck(&present.untouched).find(|step| step.change == Change::Replace) {
         let text = format!(
             "{} is a folder now, with files in it that no backup holds, and the backup has something else there",
@@ -157,6 +157,8 @@ pub fn prepare<'a>(
         .collect();
     let moves = plan.moves(&present.untouched);
     let finishes = finishes(&plan, &wanted, &present, &moves);
+    // What was not asked for stays anyway, whether or not the backup holds it.
+    plan.extra.retain(|path| order.scope.has(path, present.tree.get(path).is_some_and(Leaf::is_folder)));
     let shop = if dry {
         Shop::Dry(tempfile::Builder::new().prefix("xtask-plan-").tempdir()?)
     } else {
