@@ -7,6 +7,7 @@ pub mod child;
 pub mod compare;
 pub mod forge;
 pub mod framework;
+pub mod page;
 pub mod system;
 pub mod tree;
 
