@@ -1,57 +1,16 @@
-//! Every command that the README and the runbook show runs as shown.
+//! Every command that the README shows runs as shown. The runbook's are in `runbook.rs`.
 //!
-//! Each page's shell blocks run in order, in one sandbox, with a `cargo` that starts the binary under test.
+//! Its shell blocks run in order, in one sandbox, with a `cargo` that starts the binary under test.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
 
-use std::fs;
 use std::path::Path;
 
+use support::Sandbox;
 use support::framework::Framework;
-use support::{Sandbox, tree};
-
-fn page(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The shell blocks of a page, in order; a block inside a list is indented.
-fn blocks(page: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut current: Option<String> = None;
-    for line in page.lines() {
-        match (&mut current, line.trim()) {
-            (None, "```sh") => current = Some(String::new()),
-            (Some(_), "```") => blocks.extend(current.take()),
-            (Some(block), _) => {
-                block.push_str(line.trim_start());
-                block.push('\n');
-            }
-            (None, _) => {}
-        }
-    }
-    assert!(current.is_none(), "a block that does not end");
-    blocks
-}
-
-/// A `cargo` for the sandbox: `cargo xtask` is the binary, `cargo test` is what runs this; nothing else.
-fn with_cargo(sandbox: &mut Sandbox) {
-    let bin = sandbox.path("bin");
-    fs::create_dir_all(&bin).unwrap();
-    let script = "#!/bin/sh\ncase \"$1\" in\nxtask) shift; exec \"$XTASK\" \"$@\" ;;\ntest) exit 0 ;;\nesac\necho \"cargo $*?\" >&2\nexit 9\n";
-    let cargo = bin.join("cargo");
-    fs::write(&cargo, script).unwrap();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::iter::once(bin).chain(std::env::split_paths(&path));
-    sandbox.env("PATH", std::env::join_paths(all).unwrap());
-}
+use support::page::{blocks, page, with_cargo};
 
 fn run_page(name: &str, prepare: &str) -> Framework {
     let mut framework = Framework::at_rest();
@@ -87,29 +46,6 @@ fn the_readme_is_true() {
     }
     assert!(!framework.sandbox.path("nothing-is-written").exists());
     assert!(!framework.sandbox.path("only-docs/src").exists());
-}
-
-#[cfg(unix)]
-#[test]
-fn the_runbook_is_true() {
-    if which("sqlite3").is_none() {
-        return support::system::skip("sqlite3");
-    }
-    let framework = run_page(
-        "DISASTER_RECOVERY.md",
-        // Of two on one day rotation removes the first.
-        "cargo xtask backup --kind scheduled; cargo xtask backup --kind scheduled",
-    );
-    let look = |folder: &Path| tree::without_sidecars(tree::fingerprint(folder, false));
-    let (before, after) = (look(&framework.project()), look(&framework.sandbox.path("recovered")));
-    let differ = tree::differences(&before, &after);
-    let of_ours: Vec<&String> = differ
-        .iter()
-        .filter(|line| {
-            !line.starts_with(".git:") && !line.starts_with(".git/") && !line.contains("node_modules")
-        })
-        .collect();
-    assert!(of_ours.is_empty(), "{of_ours:#?}");
 }
 
 fn which(tool: &str) -> Option<std::path::PathBuf> {

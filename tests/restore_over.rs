@@ -337,6 +337,13 @@ fn only_what_is_named_is_put_back() {
     assert_eq!(count(&vectors), 1000);
     assert_eq!(fs::read_to_string(project.join("README.md")).unwrap(), "changed\n");
     restore(sandbox, &["--only", "nothing/like/it"]).code(4);
+    // Nothing is said of what was not asked for.
+    write(&project, "docs/later.md", "later\n");
+    let told = sandbox.run(&["restore", "latest", "--only", "docs", "--dry-run"]).ok().stdout;
+    let stays: Vec<&str> = told.lines().filter(|line| line.starts_with("stays")).collect();
+    assert_eq!(stays, ["stays    docs/later.md (not in the backup; --exact removes it)"]);
+    let told = sandbox.run(&["undo", "--dry-run"]).ok().stdout;
+    assert!(!told.contains("stays"), "{told}");
     change(&index, "DELETE FROM learnings");
     restore(sandbox, &["--only", "memory/index.db", "--sql-only"]).ok();
     assert_eq!(learnings(&index), 1000);

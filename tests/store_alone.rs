@@ -45,30 +45,11 @@ fn lost(mut framework: Framework, with_git: bool) -> Orphan {
         std::os::unix::fs::symlink(which("git").expect("git"), path.join("git")).unwrap();
     }
     let program = sandbox.stored_program();
-    Orphan { prefix: without_network(), framework, program, path }
+    Orphan { prefix: system::without_network(), framework, program, path }
 }
 
 fn which(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(name)).find(|p| p.is_file())
-}
-
-/// What to put before a command so that it has no network; empty where that can't be.
-fn without_network() -> Vec<OsString> {
-    let how = if cfg!(target_os = "linux") { which("unshare") } else { None };
-    let words = how.map(|unshare| vec![unshare.into_os_string(), "-rn".into(), "--".into()]);
-    let works = |words: &Vec<OsString>| {
-        std::process::Command::new(&words[0])
-            .args(&words[1..])
-            .arg("true")
-            .status()
-            .is_ok_and(|s| s.success())
-    };
-    words.filter(works).unwrap_or_else(|| {
-        if cfg!(target_os = "linux") {
-            system::skip("the network can't be taken away here: unshare -rn");
-        }
-        Vec::new()
-    })
 }
 
 impl Orphan {

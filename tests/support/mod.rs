@@ -9,6 +9,7 @@ pub mod dated;
 pub mod forge;
 pub mod framework;
 pub mod killing;
+pub mod page;
 pub mod servers;
 pub mod system;
 pub mod tree;

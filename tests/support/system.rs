@@ -86,3 +86,21 @@ pub fn small_disk(kib: u64, mount: &Path) -> Option<Vec<OsString>> {
     }
     Some(words.iter().map(OsString::from).collect())
 }
+
+/// What to put before a command so that it has no network; empty (and told, on Linux) where that can't be.
+pub fn without_network() -> Vec<OsString> {
+    if !cfg!(target_os = "linux") {
+        return Vec::new();
+    }
+    if works("unshare", &["-rn", "--", "true"]) {
+        // By its path: the command may have a PATH without it.
+        let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+            .map(|folder| folder.join("unshare"))
+            .find(|file| file.is_file());
+        if let Some(unshare) = found {
+            return vec![unshare.into_os_string(), "-rn".into(), "--".into()];
+        }
+    }
+    skip("the network can't be taken away here: unshare -rn");
+    Vec::new()
+}

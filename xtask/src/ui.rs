@@ -11,6 +11,7 @@ mod talk;
 use std::borrow::Cow;
 use std::cell::{Cell as Slot, RefCell};
 use std::io::{self, IsTerminal, Write};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -96,9 +97,20 @@ impl Ui {
         Ui::new(appearance.json, appearance.quiet, appearance.color)
     }
 
-    /// Whether stdout is for one JSON document.
-    pub fn is_json(&self) -> bool {
-        self.json
+    /// Where the results of another program go that is run for the user: to stdout, untouched. With `--json`
+    /// that is for one document, and they go to stderr.
+    ///
+    /// # Errors
+    /// When the system can't hand stderr on.
+    pub fn stdout_for_another(&self) -> io::Result<Stdio> {
+        if !self.json {
+            return Ok(Stdio::inherit());
+        }
+        #[cfg(unix)]
+        let handle = std::os::fd::AsFd::as_fd(&io::stderr()).try_clone_to_owned()?;
+        #[cfg(windows)]
+        let handle = std::os::windows::io::AsHandle::as_handle(&io::stderr()).try_clone_to_owned()?;
+        Ok(handle.into())
     }
 
     /// A line of the result, or several; on stdout. Nothing with `--json`.

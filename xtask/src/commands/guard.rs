@@ -1,7 +1,7 @@
 //! `guard -- COMMAND`: a backup, the command, checks; and the databases put back when it did not go well.
 
 use std::collections::BTreeSet;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant as Clock};
 
 use anyhow::{Context, Result};
@@ -208,10 +208,7 @@ fn before(
 fn run_command(ui: &Ui, options: &flags::Guard) -> Result<ExitStatus> {
     let Some((program, arguments)) = options.command.split_first() else { anyhow::bail!("no command") };
     let mut command = Command::new(program);
-    command.args(arguments);
-    if ui.is_json() {
-        command.stdout(stderr().context("can't hand stderr on")?);
-    }
+    command.args(arguments).stdout(ui.stdout_for_another().context("can't hand stderr on")?);
     let signals = interrupt::pass_on();
     let mut child =
         command.spawn().with_context(|| format!("can't run {}", escape(program.as_encoded_bytes())))?;
@@ -222,20 +219,6 @@ fn run_command(ui: &Ui, options: &flags::Guard) -> Result<ExitStatus> {
         pass_on(&signals, &child);
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// Our stderr for the command's stdout: with `--json` there is one document on ours.
-#[cfg(unix)]
-fn stderr() -> std::io::Result<Stdio> {
-    use std::os::fd::AsFd;
-    Ok(std::io::stderr().as_fd().try_clone_to_owned()?.into())
-}
-
-/// Our stderr for the command's stdout: with `--json` there is one document on ours.
-#[cfg(windows)]
-fn stderr() -> std::io::Result<Stdio> {
-    use std::os::windows::io::AsHandle;
-    Ok(std::io::stderr().as_handle().try_clone_to_owned()?.into())
 }
 
 /// What is typed on a terminal reaches the command by itself; twice would cut its own cleaning up short.

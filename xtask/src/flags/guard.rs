@@ -15,8 +15,10 @@ pub const VERB: Verb = Verb {
     brief: "run a migration, and put the databases back when it fails",
     about: "Takes a backup, runs the command with its own input, output and signals, and checks the databases. \
 When the command fails or is killed, or a check fails, the databases are put back as they were; what it left is \
-kept in a safety copy. Ends with the command's own exit code (128 and the signal's number when it was killed). \
-Files that the command changed stay as they are.",
+kept in a safety copy. Ends with the command's own exit code (128 and the signal's number when it was killed, 127 \
+when there is no such command). Files that the command changed, and databases that it made, stay as they are. When \
+the guard itself is killed, the next command that changes something puts the databases back. With --json the \
+command's output goes to stderr.",
     options: &[
         value("--label", "L", "a name of your own for the backup"),
         Opt {
@@ -38,10 +40,8 @@ Files that the command changed stay as they are.",
         FAILED,
         USAGE,
         LOCKED,
-        (
-            6,
-            "refused: a program keeps a database locked; the command was not run, or could not be taken back",
-        ),
+        (3, "the command's own; or it went well, and something of the project is not in the backup"),
+        (6, "the command's own; or a program keeps a database locked, so that it could not be put back yet"),
     ],
     read,
 };

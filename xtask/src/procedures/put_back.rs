@@ -150,7 +150,7 @@ pub fn prepare<'a>(
     let goes = |path: &SafePath| removes(path) || is_in_the_way(path, &wanted.tree);
     let (databases_removed, staying): (Vec<SafePath>, Vec<SafePath>) =
         others.into_iter().cloned().partition(|path| goes(path));
-    let plan =
+    let mut plan =
         plan::plan(&wanted.tree, &|path| wanted.open.contains(path), &present.tree, &removes, &staying);
     if let Some(step) = plan.stuck(&present.untouched).find(|step| step.change == Change::Replace) {
         let text = format!(
@@ -161,6 +161,8 @@ pub fn prepare<'a>(
     }
     let moves = plan.moves(&present.untouched);
     let finishes = finishes(&plan, &wanted, &present, &moves);
+    // What was not asked for stays anyway, whether or not the backup holds it.
+    plan.extra.retain(|path| order.scope.has(path, present.tree.get(path).is_some_and(Leaf::is_folder)));
     let shop = if dry {
         Shop::Dry(tempfile::Builder::new().prefix("xtask-plan-").tempdir()?)
     } else {
