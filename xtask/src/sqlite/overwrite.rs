@@ -251,6 +251,19 @@ pub fn holds_image(live: &Path, image: &Path) -> Result<bool> {
     attempt().with_context(|| format!("can't compare {} with {}", live.display(), image.display()))
 }
 
+/// The same of a private copy, beside which SQLite makes no files then.
+///
+/// # Errors
+/// As [`holds_image`].
+pub fn is_same_image(copy: &Path, image: &Path) -> Result<bool> {
+    let attempt = || -> Result<bool> {
+        let reader = open::immutable(copy)?;
+        be_lenient(&reader)?;
+        pages::is_equal(&reader, &mut ImageFile::open(image)?)
+    };
+    attempt().with_context(|| format!("can't compare {} with {}", copy.display(), image.display()))
+}
+
 /// Whether a live database has fewer pages that differ from the first image than from the second: whether it is
 /// that one with something written to it.
 ///
@@ -286,12 +299,17 @@ fn by_file(databases: &[(SafePath, PathBuf)]) -> BTreeMap<PathBuf, Vec<SafePath>
 /// Opens a live database whatever state its tables are in.
 fn open_lenient(file: &Path) -> rusqlite::Result<Connection> {
     let connection = open_live(file)?;
-    // Without the first, the second would be ignored.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
-    connection.execute_batch("PRAGMA writable_schema=ON")?;
+    be_lenient(&connection)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     Ok(connection)
+}
+
+/// Lets a connection look at pages whatever the schema says.
+fn be_lenient(connection: &Connection) -> rusqlite::Result<()> {
+    // Without the first, the second would be ignored.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+    connection.execute_batch("PRAGMA writable_schema=ON")
 }
 
 /// The same for writing. Nothing of the file is read yet.
