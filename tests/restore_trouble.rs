@@ -50,7 +50,8 @@ fn sandbox() -> Sandbox {
     git(&project, &["commit", "-q", "-m", "First"]);
     fs::create_dir(project.join("memory")).unwrap();
     for (name, journal) in [("memory/index.db", "wal"), ("memory/vectors.db", "delete")] {
-        let sql = format!("PRAGMA journal_mode = {journal}; CREATE TABLE t(a); INSERT INTO t VALUES (1), (2), (3)");
+        let sql =
+            format!("PRAGMA journal_mode = {journal}; CREATE TABLE t(a); INSERT INTO t VALUES (1), (2), (3)");
         change(&project.join(name), &sql);
     }
     sandbox
@@ -325,4 +326,212 @@ fn of_two_at_once_one_is_told() {
     while_it_asks(&sandbox, &["restore", "first"], &script).ok();
     assert_eq!(count(&project.join("memory/index.db")), 3);
     assert_eq!(fs::read_to_string(project.join("README.md")).unwrap(), "# Project\n");
+}
+
+/// Restores what `change` makes of a backup.
+fn hostile(change: impl Fn(&Sandbox, &mut Forge), options: &[&str]) -> (Sandbox, Output) {
+    let sandbox = changed();
+    let archive = archives(&sandbox.store()).remove(0);
+    let mut forge = Forge::open(&archive);
+    change(&sandbox, &mut forge);
+    plant(&archive, &forge.bytes());
+    let outside = sandbox.path("outside");
+    fs::create_dir(&outside).unwrap();
+    write(&outside, "file", "nobody's business\n");
+    fs::copy(sandbox.project().join("memory/vectors.db"), outside.join("index.db")).unwrap();
+    let before = state(&sandbox.project());
+    let away = fingerprint(&outside, true);
+    let output = sandbox.run(&[&["restore", "latest", "--force"], options].concat());
+    assert_eq!(differences(&away, &fingerprint(&outside, true)), NONE, "{output:?}");
+    let names = fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    assert_eq!(names, ["data", "home", "outside", "project", "tmp"], "{output:?}");
+    assert!(!sandbox.project().join(".xtask-restore").exists(), "{output:?}");
+    if !matches!(output.code, 0 | 3) {
+        same(&before, &sandbox.project(), &format!("{output:?}"));
+    }
+    (sandbox, output)
+}
+
+/// Adds an entry and the folders above it, as a writer does.
+fn add(forge: &mut Forge, name: &str, kind: u8, content: &[u8], target: &Path) {
+    let name = format!("backup/{name}");
+    let cuts: Vec<usize> = name.match_indices('/').map(|(at, _)| at).collect();
+    for cut in cuts {
+        let (folder, link) = (format!("{}/", &name[..cut]), &name[..cut]);
+        if !forge.records.iter().any(|record| record.name() == folder || record.name() == link) {
+            forge.add(Record::new(folder.as_bytes(), b'5', b"", b""));
+        }
+    }
+    forge.add(Record::new(name.as_bytes(), kind, content, target.to_str().unwrap().as_bytes()));
+}
+
+fn file(forge: &mut Forge, name: &str) {
+    add(forge, name, b'0', b"evil\n", Path::new(""));
+}
+
+fn link(forge: &mut Forge, name: &str, target: &Path) {
+    add(forge, name, b'2', b"", target);
+}
+
+/// Moves a database, image and dump, to another path.
+fn move_database(forge: &mut Forge, to: &str, forms: &[&str]) {
+    for (from, name) in
+        [("databases", "backup/databases/memory/vectors.db"), ("sql", "backup/sql/memory/vectors.db.sql")]
+    {
+        let at = forge.at(name);
+        let content = forge.records.remove(at).content;
+        if forms.contains(&from) {
+            let end = if from == "sql" { ".sql" } else { "" };
+            add(forge, &format!("{from}/{to}{end}"), b'0', &content, Path::new(""));
+        }
+    }
+    forge.manifest(|manifest| {
+        let databases = manifest["databases"].as_array_mut().unwrap();
+        let vectors = databases.iter_mut().find(|database| database["path"] == "memory/vectors.db").unwrap();
+        vectors["path"] = to.into();
+    });
+}
+
+#[test]
+fn an_archive_that_wants_what_none_of_ours_does_is_refused() {
+    let cases: [(&str, fn(&Sandbox, &mut Forge)); 18] = [
+        ("a hook", |_, forge| file(forge, "files/.git/hooks/post-checkout")),
+        ("a hook in other letters", |_, forge| file(forge, "files/.GIT/hooks/post-checkout")),
+        ("a hook of a repository inside", |_, forge| file(forge, "files/docs/.git/config")),
+        ("git as a link", |sandbox, forge| link(forge, "files/.git", &sandbox.path("outside"))),
+        ("a journal", |_, forge| file(forge, "files/.xtask-restore/journal.json")),
+        ("the workshop as a link", |sandbox, forge| {
+            link(forge, "files/.xtask-restore", &sandbox.path("outside"));
+        }),
+        ("a file below a link", |sandbox, forge| {
+            link(forge, "files/out", &sandbox.path("outside"));
+            file(forge, "files/out/file");
+        }),
+        ("a link below a link", |sandbox, forge| {
+            link(forge, "files/out", &sandbox.path("outside"));
+            link(forge, "files/out/more", Path::new("/etc"));
+        }),
+        ("a file, and a folder of its name", |_, forge| {
+            file(forge, "files/both");
+            file(forge, "files/both/x");
+        }),
+        ("the same twice", |_, forge| {
+            file(forge, "files/twice");
+            file(forge, "files/twice");
+        }),
+        ("above the project", |_, forge| file(forge, "files/../../../evil")),
+        ("a folder that is missing", |_, forge| {
+            let at = forge.at("backup/files/docs/deep/");
+            forge.records.remove(at);
+        }),
+        ("a device", |_, forge| add(forge, "files/device", b'3', b"", Path::new(""))),
+        ("a database below a link", |sandbox, forge| {
+            link(forge, "files/out", &sandbox.path("outside"));
+            move_database(forge, "out/index.db", &["databases", "sql"]);
+        }),
+        ("a database in git", |_, forge| move_database(forge, ".git/config", &["databases", "sql"])),
+        ("a dump in git", |_, forge| move_database(forge, ".git/config", &["sql"])),
+        ("a dump in the workshop", |_, forge| move_database(forge, ".xtask-restore/journal.json", &["sql"])),
+        ("a database above the project", |_, forge| {
+            move_database(forge, "../outside/index.db", &["databases"])
+        }),
+    ];
+    for (what, change) in cases {
+        for options in [&[][..], &["--exact", "--git"], &["--sql-only"]] {
+            let (_, output) = hostile(change, options);
+            assert!(matches!(output.code, 1 | 6), "{what} {options:?}: {output:?}");
+        }
+    }
+}
+
+#[test]
+fn an_archive_that_is_only_odd_is_put_back() {
+    // Names that look like options and escapes, a link to nowhere and one that leads outside.
+    let (sandbox, output) = hostile(
+        |sandbox, forge| {
+            file(forge, "files/-rf");
+            file(forge, "files/\u{1b}[31m\n");
+            forge.add(Record::new(b"backup/files/empty/", b'5', b"", b""));
+            link(forge, "files/outside", &sandbox.path("outside"));
+            link(forge, "files/docs/nowhere", Path::new("no/where"));
+        },
+        &["--exact"],
+    );
+    output.clone().ok();
+    assert!(!output.stderr.contains('\u{1b}') && !output.stdout.contains('\u{1b}'));
+    assert_eq!(fs::read_link(sandbox.project().join("outside")).unwrap(), sandbox.path("outside"));
+    sandbox.run(&["undo", "--force"]).ok();
+    assert!(!sandbox.project().join("outside").exists());
+    assert_eq!(fs::read_to_string(sandbox.path("outside/file")).unwrap(), "nobody's business\n");
+}
+
+/// The store lies in the project, and the backup has something of its name.
+#[test]
+fn nothing_is_restored_into_the_store() {
+    let sandbox = sandbox();
+    let project = sandbox.project();
+    let store = project.join("backups");
+    let at = |words: &[&str]| sandbox.run(&[words, &["--store", store.to_str().unwrap()]].concat());
+    at(&["backup"]).ok();
+    let archive = archives(&store).remove(0);
+    let mut forge = Forge::open(&archive);
+    file(&mut forge, "files/backups/20200101_000000.tar.gz");
+    plant(&archive, &forge.bytes());
+    let before = fingerprint(&store, false);
+    at(&["restore", "latest", "--force"]).code(6).says("where the store of the backups is");
+    let mut after = fingerprint(&store, false);
+    after.remove(b"history.jsonl".as_slice());
+    let mut before = before;
+    before.remove(b"history.jsonl".as_slice());
+    assert_eq!(differences(&before, &after), NONE);
+}
+
+/// A folder was moved to another disk, and a link leads there. What is there is not the project's.
+#[test]
+fn what_lies_behind_a_link_is_not_touched() {
+    for options in
+        [&[][..], &["--exact"], &["--no-backup"], &["--only", "memory/index.db"], &["--only", "memory"]]
+    {
+        let sandbox = changed();
+        let project = sandbox.project();
+        let elsewhere = sandbox.path("elsewhere");
+        write(&project, "memory/note.md", "a note\n");
+        fs::rename(project.join("memory"), &elsewhere).unwrap();
+        symlink(&elsewhere, project.join("memory")).unwrap();
+        let before = fingerprint(&project, false);
+        let there = without_sidecars(fingerprint(&elsewhere, true));
+        sandbox.run(&[&["restore", "first", "--force"], options].concat()).ok();
+        assert!(fs::symlink_metadata(project.join("memory")).unwrap().is_dir());
+        assert_eq!(count(&project.join("memory/index.db")), 3, "{options:?}");
+        assert_eq!(
+            differences(&there, &without_sidecars(fingerprint(&elsewhere, true))),
+            NONE,
+            "{options:?}"
+        );
+        if options != ["--no-backup"] {
+            sandbox.run(&["undo", "--force"]).ok();
+            assert_eq!(fs::read_link(project.join("memory")).unwrap(), elsewhere);
+            assert_eq!(differences(&before, &fingerprint(&project, false)), NONE, "{options:?}");
+            assert_eq!(
+                differences(&there, &without_sidecars(fingerprint(&elsewhere, true))),
+                NONE,
+                "{options:?}"
+            );
+        }
+    }
+}
+
+/// A link of the name that restores work under is not followed, and not emptied.
+#[test]
+fn the_workshop_is_no_link() {
+    let sandbox = changed();
+    let project = sandbox.project();
+    write(&sandbox.path(""), "precious/file", "precious\n");
+    symlink(sandbox.path("precious"), project.join(".xtask-restore")).unwrap();
+    sandbox.run(&["restore", "first", "--force"]).code(1).says("is a link");
+    sandbox.run(&["backup"]).code(1).says("is a link");
+    assert_eq!(fs::read_to_string(sandbox.path("precious/file")).unwrap(), "precious\n");
+    assert_eq!(fs::read_dir(sandbox.path("precious")).unwrap().count(), 1);
 }
