@@ -117,7 +117,7 @@ fn judge(steps: &[Step]) {
         for part in ["error: ", "hint: make room on "] {
             assert!(step.text.contains(part), "{} KiB, no {part:?}: {}", step.free, step.text);
         }
-        let full = ["No space left on device", "database or disk is full", "Out of diskspace"];
+        let full = ["No space left on device", "database or disk is full", "Out of diskspace", "code 4874"];
         assert!(full.iter().any(|words| step.text.contains(words)), "{} KiB: {}", step.free, step.text);
         assert!(!step.text.contains("damaged"), "{} KiB: {}", step.free, step.text);
         assert!(step.text.contains("\nsame\n"), "{} KiB: something changed\n{}", step.free, step.text);

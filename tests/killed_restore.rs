@@ -22,7 +22,7 @@ use support::compare::{
     Repository, Rows, fsck, repository, repository_differences, row_differences, rows, working_files,
 };
 use support::framework::write;
-use support::killing::{Call, calls, is_full, killed_at, tracer};
+use support::killing::{Call, calls, is_full, killed_at, stopped_at, tracer};
 use support::tree::{Fingerprint, differences, fingerprint};
 use support::{Output, Sandbox, git, git_at};
 
@@ -644,4 +644,35 @@ fn what_somebody_wrote_in_between_is_not_lost() {
     fs::remove_dir_all(project.join("private")).unwrap();
     recover(0, finished);
     assert!(!project.join("private").exists());
+}
+
+/// While a restore changes the project, nobody else touches it or the store, and those that look say nothing of an
+/// unfinished one.
+#[test]
+fn whoever_comes_while_it_works_waits_or_is_told() {
+    let Some(halves) = Halves::new() else { return };
+    let scene = &halves.scene;
+    for point in [Point::Begun, Point::Done] {
+        scene.reset();
+        let call = point.find(&halves.all);
+        let stopped = stopped_at(&scene.sandbox, &call.kind, call.number, &scene.words);
+        assert!(scene.is_unfinished());
+        scene.run(&["backup"]).code(5);
+        let other = scene.sandbox.path("other");
+        let elsewhere = ["restore", "first", "--force", "--store", other.to_str().unwrap()];
+        scene.sandbox.run(&elsewhere).code(5).says("another restore");
+        assert!(!scene.run(&["list"]).ok().stderr.contains("interrupted"));
+        git(&scene.project(), &["status"]);
+        let mut refused = Command::new("git");
+        refused.args(["commit", "-q", "--allow-empty", "-m", "x"]).current_dir(scene.project());
+        assert!(!refused.output().unwrap().status.success(), "{point:?}");
+        stopped.go_on().ok();
+        assert!(scene.end(&format!("stopped at {point:?}")));
+    }
+    // And the other way round: a backup that works has the store for itself.
+    scene.reset();
+    let stopped = stopped_at(&scene.sandbox, "fsync", 2, &words(&scene.sandbox, &["backup"]));
+    scene.run(&["restore", "first", "--force"]).code(5).says("in use");
+    stopped.go_on().ok();
+    assert!(!scene.end("a backup"));
 }

@@ -71,3 +71,44 @@ fn listed(log: &Path) -> Vec<Call> {
     }
     calls
 }
+
+/// A run that is stopped in the middle; it goes on, and is waited for, with [`Stopped::go_on`].
+pub struct Stopped {
+    tracer: std::process::Child,
+    id: rustix::process::Pid,
+}
+
+/// Runs the tool and stops it at the n-th call, as somebody does with Ctrl-Z.
+#[track_caller]
+pub fn stopped_at(sandbox: &Sandbox, call: &str, n: usize, words: &[OsString]) -> Stopped {
+    let mut command = sandbox.command("strace");
+    command.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+    command.args(["-e", &format!("inject={call}:signal=STOP:when={n}"), "--"]);
+    command.arg(sandbox.program()).args(words).stdout(Stdio::null()).stderr(Stdio::piped());
+    let tracer = command.spawn().unwrap();
+    let begun = std::time::Instant::now();
+    let mut stopped = 0;
+    loop {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "it does not stop at {call} {n}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let task = format!("/proc/{0}/task/{0}/children", tracer.id());
+        let children = std::fs::read_to_string(task).unwrap_or_default();
+        let Some(id) = children.split_whitespace().next() else { continue };
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        // It is so for a moment, too, whenever strace looks.
+        let is_stopped = status.lines().any(|line| line.to_lowercase().starts_with("state:\tt"));
+        stopped = if is_stopped { stopped + 1 } else { 0 };
+        if stopped == 20 {
+            let id = rustix::process::Pid::from_raw(id.parse().unwrap()).unwrap();
+            return Stopped { tracer, id };
+        }
+    }
+}
+
+impl Stopped {
+    /// Lets it end, and returns how.
+    pub fn go_on(self) -> super::Output {
+        rustix::process::kill_process(self.id, rustix::process::Signal::CONT).unwrap();
+        super::Output::of(self.tracer.wait_with_output().unwrap())
+    }
+}

@@ -33,7 +33,7 @@ pub struct Output {
 }
 
 impl Output {
-    fn of(output: std::process::Output) -> Output {
+    pub fn of(output: std::process::Output) -> Output {
         Output {
             // No code means a signal.
             code: output.status.code().unwrap_or(-1),

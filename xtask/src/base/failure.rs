@@ -106,11 +106,18 @@ pub fn is_disk_full(error: &anyhow::Error) -> bool {
     })
 }
 
-/// The same of words that are not an error any more.
+/// The same of words that are not an error any more. 4874 is SQLite's number for a file of shared memory, beside a
+/// database in WAL mode, that finds no room.
 pub fn tells_of_full_disk(text: &str) -> bool {
-    ["No space left on device", "Disk quota exceeded", "database or disk is full", "Out of diskspace"]
-        .iter()
-        .any(|words| text.contains(words))
+    [
+        "No space left on device",
+        "Disk quota exceeded",
+        "database or disk is full",
+        "Out of diskspace",
+        "Error code 4874:",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
 }
 
 /// `.hint(…)` and `.kind(…)` on any result.

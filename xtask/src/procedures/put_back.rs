@@ -427,6 +427,8 @@ impl Applying<'_> {
     fn run(&self, workshop: &Workshop, safety: bool, done: &mut Done, monitor: &dyn Monitor) -> Result<()> {
         let root = &self.project.root;
         let store = RawPath::of(self.store.root())?;
+        // Somebody may have thought about it for long; a safety copy of something else helps nobody.
+        self.compare_with_plan(root)?;
         let mut journal = Journal::new(self.order.manifest.id.clone(), workshop.run(), store);
         // Until the end, other git commands say that git is busy.
         let _git_is_busy = repository::lock(root, &self.git)?;

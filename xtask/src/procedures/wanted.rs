@@ -10,6 +10,7 @@ use crate::archive::header::{Kind as EntryKind, Meta};
 use crate::archive::layout::{self, Part};
 use crate::archive::manifest::{Database, Manifest};
 use crate::archive::reader::Archive;
+use crate::base::failure::{self, Failure};
 use crate::base::safe_path::SafePath;
 use crate::base::tree::{Kind, Leaf, Tree};
 
@@ -68,8 +69,11 @@ pub fn wanted<'a>(archive: &'a Archive, manifest: &'a Manifest, scope: &Scope) -
         let mut above = path.parent();
         while let Some(folder) = above {
             above = folder.parent();
-            if wanted.tree.get(&folder).is_some_and(Leaf::is_folder) {
-                continue;
+            match wanted.tree.get(&folder) {
+                Some(leaf) if leaf.is_folder() => continue,
+                // Below a link it would land where that one leads.
+                Some(_) => return Err(below(archive, &path, &folder)),
+                None => {}
             }
             let meta = folders.get(&folder).copied();
             let mode = meta.map_or(0o700, |meta| meta.mode);
@@ -79,4 +83,10 @@ pub fn wanted<'a>(archive: &'a Archive, manifest: &'a Manifest, scope: &Scope) -
         }
     }
     Ok(wanted)
+}
+
+fn below(archive: &Archive, path: &SafePath, folder: &SafePath) -> anyhow::Error {
+    let text =
+        format!("the archive {} holds {path} below {folder}, which is no folder", archive.path().display());
+    Failure::new(failure::Kind::Refused, text).hint("no backup of this tool does; don't use it").into()
 }

@@ -20,7 +20,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 pub use self::hold::hold;
-use self::hold::open_lenient;
+use self::hold::{be_lenient, open_lenient};
 use self::image_file::ImageFile;
 pub use self::obstacle::Obstacle;
 use self::replace::Replacement;
@@ -266,6 +266,19 @@ pub fn holds_image(live: &Path, image: &Path) -> Result<bool> {
         pages::is_equal(&reader, &mut ImageFile::open(image)?)
     };
     attempt().with_context(|| format!("can't compare {} with {}", live.display(), image.display()))
+}
+
+/// The same of a private copy, beside which SQLite makes no files then.
+///
+/// # Errors
+/// As [`holds_image`].
+pub fn is_same_image(copy: &Path, image: &Path) -> Result<bool> {
+    let attempt = || -> Result<bool> {
+        let reader = open::immutable(copy)?;
+        be_lenient(&reader)?;
+        pages::is_equal(&reader, &mut ImageFile::open(image)?)
+    };
+    attempt().with_context(|| format!("can't compare {} with {}", copy.display(), image.display()))
 }
 
 /// Whether a live database has fewer pages that differ from the first image than from the second: whether it is

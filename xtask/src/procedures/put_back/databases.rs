@@ -203,7 +203,7 @@ fn compare_all(
         let Some(step) = steps.iter_mut().find(|step| *step.path() == path) else { continue };
         if step.database.form == Form::Image {
             let image = path.below(images)?;
-            if overwrite::holds_image(&copy, &image)? {
+            if overwrite::is_same_image(&copy, &image)? {
                 step.state = State::Same;
             } else {
                 // A damaged one can't be read row by row, and is put back all the same.

@@ -74,12 +74,20 @@ fn by_file(databases: &[(SafePath, PathBuf)]) -> BTreeMap<PathBuf, Vec<SafePath>
 /// What SQLite returns.
 pub(super) fn open_lenient(file: &Path) -> rusqlite::Result<Connection> {
     let connection = open_live(file)?;
-    // Without the first, the second would be ignored.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
-    connection.execute_batch("PRAGMA writable_schema=ON")?;
+    be_lenient(&connection)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     Ok(connection)
+}
+
+/// Lets a connection look at pages whatever the schema says.
+///
+/// # Errors
+/// What SQLite returns.
+pub(super) fn be_lenient(connection: &Connection) -> rusqlite::Result<()> {
+    // Without the first, the second would be ignored.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+    connection.execute_batch("PRAGMA writable_schema=ON")
 }
 
 /// The same for writing. Nothing of the file is read yet.
