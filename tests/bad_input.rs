@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::Connection;
 use serde_json::Value;
 use support::child::Locker;
-use support::framework::write;
+use support::framework::{Framework, write};
 use support::{Output, Sandbox, git, tree};
 
 /// A small project: two commits and one database that git ignores.
@@ -869,4 +869,56 @@ fn ctrl_c_leaves_nothing_but_the_store() {
         .collect();
     assert_eq!(left, Vec::<String>::new());
     sandbox.run(&["backup"]).ok();
+}
+
+/// Opening it would make SQLite remove the log that holds all rows.
+#[test]
+fn the_log_of_a_database_that_was_emptied_is_saved_and_stays() {
+    let mut framework = Framework::new();
+    let project = framework.project();
+    write(
+        &project,
+        "Cargo.toml",
+        "[workspace.metadata.backup]\ndatabases = [\"memory/index.db\", \"memory/vectors.db\", \"data/catalog.db\"]\n",
+    );
+    framework.release();
+    let (index, log) = (framework.memory().join("index.db"), framework.memory().join("index.db-wal"));
+    std::fs::write(&index, "").unwrap();
+    let before = std::fs::read(&log).unwrap();
+    assert!(!before.is_empty());
+    let output = framework.sandbox.run(&["backup", "--json"]).code(3);
+    assert!(output.stderr.contains("memory/index.db"), "{output:?}");
+    assert_eq!(std::fs::read(&log).unwrap(), before, "it is still there");
+    let id = output.json()["id"].as_str().unwrap().to_owned();
+    let target = framework.sandbox.path("there");
+    framework.sandbox.run(&["restore", &id, "--to", target.to_str().unwrap()]).code(3);
+    assert_eq!(std::fs::read(target.join("memory/index.db-wal")).unwrap(), before, "and in the backup");
+}
+
+#[test]
+fn a_database_that_is_none_any_more_is_told_with_the_way_back() {
+    let framework = Framework::at_rest();
+    let sandbox = &framework.sandbox;
+    sandbox.run(&["backup"]).ok();
+    let (index, vectors) = (framework.memory().join("index.db"), framework.memory().join("vectors.db"));
+    std::fs::write(&index, "garbage, and no header of a database").unwrap();
+    std::fs::remove_file(&vectors).unwrap();
+    let output = sandbox.run(&["backup", "--json"]).code(3).json();
+    let found: Vec<(&str, &str)> = output["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| (finding["code"].as_str().unwrap(), finding["path"].as_str().unwrap_or_default()))
+        .collect();
+    assert!(found.contains(&("no-database-any-more", "memory/index.db")), "{found:?}");
+    assert!(found.contains(&("database-gone", "memory/vectors.db")), "{found:?}");
+    let findings = output["findings"].as_array().unwrap();
+    let one = findings.iter().find(|finding| finding["code"] == "no-database-any-more").unwrap();
+    let hint = one["hint"].as_str().unwrap();
+    let command = hint.split("cargo xtask ").nth(1).unwrap();
+    sandbox.shell_under(&[], &format!("\"$XTASK\" {command} --force")).ok();
+    let rows = Connection::open(&index)
+        .unwrap()
+        .query_row("SELECT count(*) FROM learnings", [], |r| r.get::<_, i64>(0));
+    assert_eq!(rows.unwrap(), 1000);
 }

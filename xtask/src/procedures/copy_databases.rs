@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 
+use super::stage_database;
 use crate::base::clock::Instant;
 use crate::base::file_facts::{self, Attributes};
 use crate::base::finding::Finding;
@@ -75,12 +76,19 @@ pub fn copy(root: &Path, paths: &[SafePath], scratch: &Path, monitor: &dyn Monit
         }
     }
     monitor.step("copying databases", Some(total));
-    let named: Vec<_> = files.iter().map(|(path, file, _)| (path.clone(), file.clone())).collect();
+    let (mut named, mut failed) = (Vec::new(), Vec::new());
+    for (path, file, _) in &files {
+        if stage_database::is_gutted(root, path)? {
+            let reason = "its main file is empty, and opening it would remove what lies beside it";
+            failed.push((path.clone(), reason.to_owned(), false));
+        } else {
+            named.push((path.clone(), file.clone()));
+        }
+    }
     let outcome = pin::pin(&named, PATIENCE)?;
     findings.extend(outcome.findings);
     let instant = outcome.instant;
     let mut sources = Vec::new();
-    let mut failed: Vec<(SafePath, String, bool)> = Vec::new();
     for (number, pinned) in outcome.pinned.into_iter().enumerate() {
         let image = scratch.join(format!("image-{number}"));
         match pinned.copy_image(&image, &|bytes| monitor.advance(bytes)) {

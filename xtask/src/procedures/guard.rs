@@ -20,6 +20,7 @@ use super::{prove, stage_database, survey, workshop};
 use crate::archive::manifest::Manifest;
 use crate::base::clock::Instant;
 use crate::base::failure::{Failure, Kind, ResultExt};
+use crate::base::finding::Finding;
 use crate::base::id::BackupId;
 use crate::base::monitor::Monitor;
 use crate::base::raw_path::RawPath;
@@ -222,6 +223,13 @@ fn is_locked(root: &Path, name: &str) -> bool {
         // No such file, or nobody holds it.
         _ => false,
     }
+}
+
+/// What to say of a backup that is taken while a guarded command runs.
+pub fn half_way(root: &Path) -> Option<Finding> {
+    let text = "a guarded command is running, so this backup may hold a state between before and after";
+    (watch(root) == Watch::OnDuty)
+        .then(|| Finding::advice("guarded", text).hint("take another one when the command has ended"))
 }
 
 /// What to say while the command of a killed guard still runs: nothing can be put back under its feet.

@@ -20,7 +20,7 @@ use crate::base::finding::Finding;
 use crate::base::interrupt;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
-use crate::sqlite::{check, facts, load};
+use crate::sqlite::{check, facts, load, overwrite};
 
 /// Where things go.
 pub struct Places<'a> {
@@ -169,6 +169,19 @@ fn same_content(database: &Database, path: &Path) -> Result<()> {
         database.path
     );
     Ok(())
+}
+
+/// Whether a database lost all of its main file, and what SQLite kept beside it is still there. Opening such a one
+/// would make SQLite remove that, too.
+///
+/// # Errors
+/// When its path is too odd for that.
+pub fn is_gutted(root: &Path, path: &SafePath) -> Result<bool> {
+    let [main, wal, _, journal] = files(path)?;
+    let size = |path: &SafePath| -> Result<u64> {
+        Ok(fs::symlink_metadata(path.below(root)?).map_or(0, |meta| meta.len()))
+    };
+    Ok(size(&main)? <= overwrite::EMPTY_MAX && size(&wal)? + size(&journal)? > 0)
 }
 
 /// Builds a database from its dump and holds it against the manifest.

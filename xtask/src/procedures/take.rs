@@ -37,7 +37,7 @@ use super::add_files::{self, Added};
 use super::add_frame::{self, Folders, LEVEL, private};
 use super::add_git;
 use super::copy_databases;
-use super::{prove, survey};
+use super::{guard, lost_databases, prove, survey};
 
 /// What is asked for.
 pub struct Request {
@@ -134,6 +134,10 @@ fn take_inner(
         hint: "see what `git status` says".to_owned(),
     });
     let scan = survey::survey(project, store.root(), &opened, &request.also, &mut findings)?;
+    if request.kind != BackupKind::Safety {
+        findings.extend(lost_databases::findings(store, &project.root, &scan.databases));
+        findings.extend(guard::half_way(&project.root));
+    }
     let scratch = store.scratch()?;
     let copied = copy_databases::copy(&project.root, &scan.databases, scratch.path(), monitor)?;
     let temporary = store.temporary(lock)?;

@@ -111,7 +111,7 @@ pub(super) fn prepare<'a>(
         let live = database.path.below(root)?;
         let state = match fs::symlink_metadata(&live) {
             _ if is_elsewhere(root, &database.path)? => State::Absent,
-            Ok(meta) if meta.is_file() && !is_gutted(root, &database.path)? => State::Differs,
+            Ok(meta) if meta.is_file() && !stage_database::is_gutted(root, &database.path)? => State::Differs,
             Ok(meta) if meta.is_dir() => {
                 let text = format!("{} is a folder now, and a database in the backup", database.path);
                 return Err(Failure::new(Kind::Refused, text).hint("move that folder away first").into());
@@ -140,16 +140,6 @@ fn is_elsewhere(root: &Path, path: &SafePath) -> Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// Whether a database lost all of its main file, and what SQLite kept beside it is still there. Opening such a one
-/// would make SQLite remove that, too.
-fn is_gutted(root: &Path, path: &SafePath) -> Result<bool> {
-    let [main, wal, _, journal] = stage_database::files(path)?;
-    let size = |path: &SafePath| -> Result<u64> {
-        Ok(fs::symlink_metadata(path.below(root)?).map_or(0, |meta| meta.len()))
-    };
-    Ok(size(&main)? <= overwrite::EMPTY_MAX && size(&wal)? + size(&journal)? > 0)
 }
 
 /// The bytes of a database that could not be opened when it was saved.
@@ -236,7 +226,7 @@ pub(super) fn hold(root: &Path, steps: &[DatabaseStep<'_>], going: &[SafePath]) 
     for path in changing().map(|step| step.path()).chain(going) {
         let file = path.below(root)?;
         let is_there = fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file());
-        if is_there && !is_elsewhere(root, path)? && !is_gutted(root, path)? {
+        if is_there && !is_elsewhere(root, path)? && !stage_database::is_gutted(root, path)? {
             files.push((path.clone(), file));
         }
     }
