@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::log::Run;
 use super::{Outcome, show_plan};
-use crate::base::failure::{Failure, Kind, is_disk_full, kind_of};
+use crate::base::failure::{Failure, Kind, hints_of, is_disk_full, kind_of};
 use crate::base::finding::Finding;
+use crate::procedures::prove;
 use crate::procedures::put_back::{self, Done, GitStep, Order, Prepared};
 use crate::project::plan::Change;
 use crate::project::root::Project;
@@ -68,7 +69,7 @@ pub fn run(ui: &Ui, job: &Job<'_>, order: Order<'_>, mut findings: Vec<Finding>)
     let prepared = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
-            let error = with_room(error, job);
+            let error = with_other_backup(with_room(error, job), &id);
             if !job.dry_run {
                 line.failed(job.store, &error);
             }
@@ -152,6 +153,18 @@ fn with_room(error: anyhow::Error, job: &Job<'_>) -> anyhow::Error {
         job.store.root().display()
     );
     Failure::wrap(kind_of(&error), error).hint(hint).into()
+}
+
+/// What to do where a backup is not whole. Other failures have hints of their own, or are not about it.
+fn with_other_backup(error: anyhow::Error, id: &str) -> anyhow::Error {
+    let kind = kind_of(&error);
+    if kind != Kind::Failed || !hints_of(&error).is_empty() || prove::is_local(&error) {
+        return error;
+    }
+    Failure::wrap(kind, error)
+        .hint(format!("see what is damaged: cargo xtask verify {id} --full-test"))
+        .hint("name with --only what you need most, or choose another backup: cargo xtask list")
+        .into()
 }
 
 fn confirm(ui: &Ui, job: &Job<'_>, prepared: &Prepared<'_>, findings: &[Finding]) -> Result<()> {

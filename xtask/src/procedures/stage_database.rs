@@ -69,8 +69,10 @@ pub fn stage(
     if path.exists() {
         fs::remove_file(&path).with_context(|| format!("can't remove {}", path.display()))?;
     }
-    let written = load_from_archive(archive, database, places, monitor)
-        .with_context(|| format!("and its page image is damaged: {error:#}"))?;
+    let written = load_from_archive(archive, database, places, monitor).with_context(|| {
+        let path = &database.path;
+        format!("the database {path} comes back neither from its SQL dump nor from its page image: {error:#}")
+    })?;
     let text = format!("its page image in the backup is damaged, so it comes from its SQL dump: {error:#}");
     let finding = Finding::problem("image-damaged", text)
         .at(&database.path)
