@@ -52,7 +52,7 @@ fn list(ui: &Ui, place: &Place) -> Result<Outcome> {
     findings.extend(more);
     let (undo, redo) = (undo_log::to_undo(&records), undo_log::to_redo(&records));
     let now = Instant::now();
-    let mut table = Table::new(&["SAFETY COPY", "LOCAL TIME", "AGE", "WHAT", "FROM", "CHANGED", ""]);
+    let mut table = Table::new(&["safety copy", "local time", "age", "what", "from", "changed", ""]);
     for record in records.iter().rev() {
         let next = |chosen: Option<&Record>| chosen.is_some_and(|chosen| chosen.id == record.id);
         let note = match &record.taken_back_by {
