@@ -12,8 +12,9 @@ use serde_json::Value;
 use support::framework::write;
 use support::{Sandbox, archives, git};
 
-const VERBS: [&str; 12] = [
-    "backup", "list", "show", "verify", "restore", "undo", "redo", "guard", "status", "prune", "pin", "unpin",
+const VERBS: [&str; 13] = [
+    "backup", "list", "show", "verify", "restore", "undo", "redo", "diff", "guard", "status", "prune", "pin",
+    "unpin",
 ];
 
 #[test]

@@ -5,7 +5,9 @@
 use anyhow::Result;
 
 use super::words::Words;
-use super::{Command, backup, guard, list, pin, prune, redo, restore, show, status, undo, unpin, verify};
+use super::{
+    Command, backup, diff, guard, list, pin, prune, redo, restore, show, status, undo, unpin, verify,
+};
 
 /// One option.
 pub struct Opt {
@@ -91,6 +93,7 @@ pub static VERBS: &[Verb] = &[
     restore::VERB,
     undo::VERB,
     redo::VERB,
+    diff::VERB,
     guard::VERB,
     status::VERB,
     prune::VERB,

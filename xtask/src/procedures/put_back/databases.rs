@@ -109,7 +109,7 @@ pub(super) fn prepare<'a>(
         }
         let live = database.path.below(root)?;
         let state = match fs::symlink_metadata(&live) {
-            Ok(meta) if meta.is_file() && !is_gutted(root, &database.path)? => State::Differs,
+            Ok(meta) if meta.is_file() && !stage_database::is_gutted(root, &database.path)? => State::Differs,
             Ok(meta) if meta.is_dir() => {
                 let text = format!("{} is a folder now, and a database in the backup", database.path);
                 return Err(Failure::new(Kind::Refused, text).hint("move that folder away first").into());
@@ -122,16 +122,6 @@ pub(super) fn prepare<'a>(
     }
     compare_all(root, &mut steps, &images, work, monitor)?;
     Ok((steps, findings))
-}
-
-/// Whether a database lost all of its main file, and what SQLite kept beside it is still there. Opening such a one
-/// would make SQLite remove that, too.
-fn is_gutted(root: &Path, path: &SafePath) -> Result<bool> {
-    let [main, wal, _, journal] = stage_database::files(path)?;
-    let size = |path: &SafePath| -> Result<u64> {
-        Ok(fs::symlink_metadata(path.below(root)?).map_or(0, |meta| meta.len()))
-    };
-    Ok(size(&main)? == 0 && size(&wal)? + size(&journal)? > 0)
 }
 
 /// The bytes of a database that could not be opened when it was saved.
@@ -217,7 +207,9 @@ pub(super) fn hold(root: &Path, steps: &[DatabaseStep<'_>], going: &[SafePath]) 
     let mut files = Vec::new();
     for path in changing().map(|step| step.path()).chain(going) {
         let file = path.below(root)?;
-        if fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file()) && !is_gutted(root, path)? {
+        if fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file())
+            && !stage_database::is_gutted(root, path)?
+        {
             files.push((path.clone(), file));
         }
     }
