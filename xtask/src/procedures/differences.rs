@@ -59,6 +59,15 @@ impl Origin<'_> {
     fn is_commit(&self) -> bool {
         matches!(self, Origin::Commit { .. })
     }
+
+    /// For sentences that begin with it.
+    fn when(&self) -> String {
+        match self {
+            Origin::Backup { manifest, .. } => format!("in backup {}", manifest.id),
+            Origin::Now { .. } => "now".to_owned(),
+            Origin::Commit { .. } => "in the commit".to_owned(),
+        }
+    }
 }
 
 /// What is asked.

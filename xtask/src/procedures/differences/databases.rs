@@ -14,7 +14,7 @@ use super::super::stage_database::{self, Places};
 use super::list::{Side, Stock, Stored};
 use super::{Ask, DatabaseDifference, Differences, Fate, Origin};
 use crate::base::digest::Digest;
-use crate::base::failure::is_disk_full;
+use crate::base::failure::{Kind as FailureKind, is_disk_full, kind_of};
 use crate::base::finding::{Finding, Level};
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
@@ -121,7 +121,9 @@ pub fn compare<'a>(
                 images.push(image);
                 findings.extend(found);
             }
-            compare::compare_rows(&images[0], &images[1], ask.rows_max).map(Some)
+            let compared = compare::compare_rows(&images[0], &images[1], ask.rows_max);
+            // The paths of the copies say nothing to anybody.
+            Ok(Some(compared.map_err(without_first)?))
         };
         let fate = match (change(), before.is_some(), after.is_some()) {
             (Ok(Some(change)), false, _) => Some(Fate::Added(change)),
@@ -149,6 +151,15 @@ pub fn compare<'a>(
         }
     }
     Ok(())
+}
+
+/// An error without its outermost sentence; it stays one that the user's wish to stop or a full disk can be told from.
+fn without_first(error: anyhow::Error) -> anyhow::Error {
+    if kind_of(&error) != FailureKind::Failed || is_disk_full(&error) || error.chain().count() < 2 {
+        return error;
+    }
+    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+    anyhow::Error::msg(causes.join(": "))
 }
 
 /// Whether both hold the same bytes, as far as that can be told without unpacking anything.
@@ -201,7 +212,7 @@ fn image(
             Some(Err(reason)) => bail!("{reason}"),
             None => bail!("it was not copied"),
         },
-        (Stock::Other(what), _) => bail!("there is {what} on one side"),
+        (Stock::Other(what), origin) => bail!("{} there is {what}", origin.when()),
         _ => {
             bail!("SQLite could not read it when it was saved, so the backup has only the bytes of its files")
         }
