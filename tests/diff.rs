@@ -272,13 +272,54 @@ fn databases_that_cannot_be_read_hide_nothing() {
     assert_eq!(files(&document).len(), 4, "{document:#}");
     assert!(project.join("memory/gutted.db-wal").exists());
     drop(locker);
-    // A backup that holds such ones says so again.
-    sandbox.run(&["backup", "--label", "raw"]).code(3);
-    let document = sandbox.run(&["diff", "raw", "--json"]).code(3).json();
-    assert!(
-        databases(&document).iter().any(|one| one.starts_with("memory/damaged.db: incomparable")),
-        "{document:#}"
+    // A backup that holds such a one says so, also where the bytes are the same.
+    sandbox.run(&["backup", "--label", "as-it-is"]).code(3);
+    let document = sandbox.run(&["diff", "as-it-is", "--json"]).code(3).json();
+    let damaged =
+        document["findings"].as_array().unwrap().iter().find(|one| one["path"] == "memory/damaged.db");
+    let is_incomparable =
+        databases(&document).iter().any(|one| one.starts_with("memory/damaged.db: incompar"));
+    assert!(damaged.is_some() || is_incomparable, "{document:#}");
+    assert_eq!(document["equal"], json!(false));
+}
+
+/// A file that can't be read is not equal to anything.
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_read_counts_as_changed() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = saved();
+    let Some(prefix) = sandbox.unprivileged() else { return };
+    let guide = sandbox.project().join("docs/guide.md");
+    sandbox.run_under(&prefix, &["diff"]).ok();
+    fs::set_permissions(&guide, fs::Permissions::from_mode(0o000)).unwrap();
+    let told = sandbox.run_under(&prefix, &["diff", "--json"]).code(3).json();
+    assert_eq!(files(&told), ["changed docs/guide.md"]);
+    assert!(told["findings"].to_string().contains("docs/guide.md"), "{told:#}");
+    // A folder whose content is hidden: nothing in it passes for removed without a word.
+    fs::set_permissions(&guide, fs::Permissions::from_mode(0o644)).unwrap();
+    let docs = sandbox.project().join("docs");
+    fs::set_permissions(&docs, fs::Permissions::from_mode(0o000)).unwrap();
+    let hidden = sandbox.run_under(&prefix, &["diff"]);
+    fs::set_permissions(&docs, fs::Permissions::from_mode(0o755)).unwrap();
+    let hidden = hidden.code(3).says("docs");
+    assert_eq!(hidden.stdout, "mode     docs (755 → 000)\n");
+}
+
+/// A disk without room for the copies: a failure with the way out, and nothing stays.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_temporary_folder_is_told_and_left_empty() {
+    let sandbox = saved();
+    sql(
+        &sandbox.project().join("memory/index.db"),
+        "CREATE TABLE noise(a); WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 1000)
+         INSERT INTO noise SELECT randomblob(4000) FROM c",
     );
+    let Some(prefix) = support::system::small_disk(1024, &sandbox.path("tmp")) else { return };
+    let script = "code=0; \"$XTASK\" diff || code=$?; ls \"$TMPDIR\" | sed 's/^/left: /'; exit $code";
+    let told = sandbox.shell_under(&prefix, script).code(1).says("no room for the databases").says("TMPDIR");
+    assert!(!told.stdout.contains("left: "), "{told:?}");
 }
 
 /// The page image of a database is damaged in the archive: its rows are compared by the dump.
@@ -290,16 +331,16 @@ fn a_damaged_image_is_compared_by_its_dump() {
         "CREATE TABLE noise(a); WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 200)
          INSERT INTO noise SELECT randomblob(4000) FROM c",
     );
-    sandbox.run(&["backup", "--label", "noisy"]).ok();
+    let taken = sandbox.run(&["backup", "--label", "noisy", "--json"]).ok().json();
     sql(&sandbox.project().join("memory/index.db"), "DELETE FROM t WHERE a = 1");
-    let archive = support::archives(&sandbox.store()).pop().unwrap();
-    let mut bytes = fs::read(&archive).unwrap();
+    let archive = Path::new(taken["archive"].as_str().unwrap());
+    let mut bytes = fs::read(archive).unwrap();
     let (index, _) = support::forge::index(&bytes);
     let entries = index["entries"].as_array().unwrap();
     let image = entries.iter().find(|entry| entry["name"] == "backup/databases/memory/index.db").unwrap();
     let at = usize::try_from(image["offset"].as_u64().unwrap()).unwrap();
     bytes[at + 2000] ^= 0x55;
-    fs::write(&archive, bytes).unwrap();
+    fs::write(archive, bytes).unwrap();
     let document = sandbox.run(&["diff", "noisy", "--json"]).code(3).json();
     assert_eq!(databases(&document), ["memory/index.db: changed +0 ~0 -1"]);
     assert!(document["findings"].to_string().contains("image-damaged"), "{document:#}");

@@ -149,8 +149,8 @@ pub fn compare(
     monitor.step("comparing files", None);
     let mut a = Side::list(before, ask)?;
     let mut b = Side::list(after, ask)?;
-    a.look_again(&b)?;
-    b.look_again(&a)?;
+    a.look_again(&mut b)?;
+    b.look_again(&mut a)?;
     a.drop_side_files_of(&b)?;
     b.drop_side_files_of(&a)?;
     let mut out = Differences::default();

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::BufReader;
+use std::io::ErrorKind::{NotADirectory, NotFound};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::super::{bring_back, stage_database, survey};
 use super::{Ask, Origin, commit};
@@ -16,6 +17,7 @@ use crate::base::finding::Finding;
 use crate::base::safe_path::SafePath;
 use crate::base::tree::{Kind, Leaf, Tree};
 use crate::base::{file_facts, interrupt, links};
+use crate::project::plan::is_below;
 use crate::project::scan;
 
 /// One side.
@@ -150,23 +152,30 @@ impl<'a> Side<'a> {
     }
 
     /// Of the project: what the other side has, and what was left out here or taken for something else, is looked up
-    /// on the disk.
+    /// on the disk. What can't even be looked at is told, and taken from the other side: it may be there or not.
     ///
     /// # Errors
-    /// When the project can't be read.
-    pub fn look_again(&mut self, other: &Side<'_>) -> Result<()> {
+    /// When a path is too odd for this system.
+    pub fn look_again(&mut self, other: &mut Side<'_>) -> Result<()> {
         let Origin::Now { project, .. } = self.origin else { return Ok(()) };
+        let mut unknown = Vec::new();
         for path in other.tree.keys().chain(other.databases.keys()) {
             if self.tree.contains_key(path) || self.databases.contains_key(path) {
                 continue;
             }
             let place = path.below(&project.root)?;
             // Nothing lies behind a link that took a folder's place.
-            if behind_a_link(&project.root, path)? || !links::exists(&place)? {
+            if behind_a_link(&project.root, path)? {
                 continue;
             }
-            let meta =
-                fs::symlink_metadata(&place).with_context(|| format!("can't read {}", place.display()))?;
+            let meta = match fs::symlink_metadata(&place) {
+                Ok(meta) => meta,
+                Err(error) if matches!(error.kind(), NotFound | NotADirectory) => continue,
+                Err(error) => {
+                    unknown.push((path.clone(), error));
+                    continue;
+                }
+            };
             let kind = if meta.is_dir() {
                 Kind::Folder
             } else if meta.is_symlink() {
@@ -177,6 +186,16 @@ impl<'a> Side<'a> {
                 continue; // a pipe or a socket: the survey names it
             };
             self.tree.insert(path.clone(), Leaf { kind, mode: file_facts::attributes(&meta).mode });
+        }
+        for (path, error) in unknown {
+            other.tree.remove(&path);
+            other.databases.remove(&path);
+            // Once for all that is in a folder which the survey could not read.
+            let is_told = |finding: &Finding| finding.path.as_ref().is_some_and(|told| is_below(&path, told));
+            if !self.findings.iter().any(is_told) {
+                let text = format!("it can't be looked at, so it is not compared: {error}");
+                self.findings.push(Finding::problem("unreadable", text).at(&path));
+            }
         }
         Ok(())
     }
