@@ -12,8 +12,8 @@ use serde_json::Value;
 use support::framework::write;
 use support::{Sandbox, archives, git};
 
-const VERBS: [&str; 14] = [
-    "backup", "list", "show", "verify", "restore", "undo", "redo", "guard", "status", "prune", "pin",
+const VERBS: [&str; 15] = [
+    "backup", "list", "show", "verify", "restore", "undo", "redo", "diff", "guard", "status", "prune", "pin",
     "unpin", "sync", "pull",
 ];
 

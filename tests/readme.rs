@@ -86,7 +86,8 @@ fn the_readme_names_every_verb() {
     let text = page("README.md");
     let help = Sandbox::new().run(&["--help"]).ok().stdout;
     let table = text.lines().filter(|line| line.starts_with("| `")).collect::<String>();
-    let verbs = ["restore", "undo", "redo", "guard", "status", "prune", "pin", "unpin", "sync", "pull"];
+    let verbs =
+        ["restore", "undo", "redo", "diff", "guard", "status", "prune", "pin", "unpin", "sync", "pull"];
     for verb in ["backup", "list", "show", "verify"].iter().chain(&verbs) {
         assert!(table.contains(&format!("`{verb}")), "{verb} is not in the README");
         assert!(help.contains(verb), "{verb} is not in the help");

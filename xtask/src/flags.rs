@@ -3,6 +3,7 @@
 //! verb's own file; whatever is left over is refused.
 
 mod backup;
+mod diff;
 mod guard;
 mod help;
 mod label;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 pub use self::backup::{Backup, BackupKind};
+pub use self::diff::{Diff, State};
 pub use self::guard::Guard;
 pub use self::label::Label;
 pub use self::prune::Prune;
@@ -100,6 +102,8 @@ pub enum Command {
     Undo(Undo),
     /// `redo`.
     Redo(Redo),
+    /// `diff`.
+    Diff(Diff),
     /// `guard`.
     Guard(Guard),
     /// `status`.

@@ -18,8 +18,8 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use self::format::clean;
-pub use self::format::{count, counted, duration, size};
-pub use self::progress::Progress;
+pub use self::format::{count, counted, duration, fit, size};
+pub use self::progress::{Progress, result_columns};
 pub use self::style::Style;
 pub use self::table::{Cell, Table};
 use self::talk::Talk;

@@ -2,6 +2,7 @@
 
 mod backup;
 mod carry_out;
+mod diff;
 mod guard;
 mod list;
 mod log;
@@ -89,6 +90,7 @@ fn dispatch(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
         Command::Restore(options) => restore::run(ui, &place, &options),
         Command::Undo(options) => undo::run(ui, &place, options),
         Command::Redo(options) => redo::run(ui, &place, options),
+        Command::Diff(options) => diff::run(ui, &place, &options),
         Command::Guard(options) => guard::run(ui, &place, options),
         Command::Status(options) => status::run(ui, &place, &options),
         Command::Prune(options) => prune::run(ui, &place, &options),
@@ -107,6 +109,7 @@ fn changes_the_project(command: &Command) -> bool {
         Command::Undo(options) => !options.list && !options.dry_run,
         Command::Redo(options) => !options.dry_run,
         Command::Print(_)
+        | Command::Diff(_)
         | Command::List
         | Command::ListForRestore
         | Command::Pin(_)

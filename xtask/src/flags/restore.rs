@@ -144,7 +144,11 @@ fn read(words: &mut Words) -> Result<Command> {
     }))
 }
 
-fn only(path: &OsString) -> Result<SafePath> {
+/// A path of `--only`.
+///
+/// # Errors
+/// When it is none inside the project.
+pub fn only(path: &OsString) -> Result<SafePath> {
     let shown = escape(path.as_encoded_bytes());
     let mut bytes = os_name::from_os(path)?;
     while let Some(rest) = bytes.strip_prefix(b"./") {

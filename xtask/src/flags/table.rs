@@ -6,7 +6,8 @@ use anyhow::Result;
 
 use super::words::Words;
 use super::{
-    Command, backup, guard, list, pin, prune, pull, redo, restore, show, status, sync, undo, unpin, verify,
+    Command, backup, diff, guard, list, pin, prune, pull, redo, restore, show, status, sync, undo, unpin,
+    verify,
 };
 
 /// One option.
@@ -93,6 +94,7 @@ pub static VERBS: &[Verb] = &[
     restore::VERB,
     undo::VERB,
     redo::VERB,
+    diff::VERB,
     guard::VERB,
     status::VERB,
     prune::VERB,

@@ -233,6 +233,13 @@ fn misuse_is_refused_with_the_reason_and_the_usage() {
         ("verify --quick", "unknown option --quick"),
         ("restore latest --to x --exact", "--exact is for a restore over the project"),
         ("restore latest --verify-only --git", "--git is for a restore over the project"),
+        ("diff a b c", "two states can be compared, not 3: a, b, c"),
+        ("diff now", "now against what?"),
+        ("diff now now", "both sides are now"),
+        ("diff git:", "git: needs a commit"),
+        ("diff a --rows-max few", "--rows-max is a number from 1 to 100,000"),
+        ("diff a --rows=5", "--rows takes no value"),
+        ("diff a --exact", "--exact is an option of restore, not of diff"),
         ("guard ./migrate", "stands behind --"),
         ("guard --", "stands behind --"),
         ("guard ./migrate -- ./other", "stands behind --"),
@@ -281,6 +288,7 @@ fn no_option_is_accepted_and_ignored() {
                 (_, None) => "",
                 ("--kind", _) => " guard",
                 ("--max-age", _) => " 3h",
+                ("--rows-max", _) => " 3",
                 _ => " word",
             };
             assert_ne!(

@@ -9,6 +9,7 @@ pub mod add_git;
 pub mod bring_back;
 pub mod check_backup;
 mod copy_databases;
+pub mod differences;
 pub mod download;
 pub mod extract;
 pub mod guard;

@@ -15,6 +15,7 @@ use crate::archive::layout::{self, Part};
 use crate::archive::manifest::Database;
 use crate::archive::reader::Archive;
 use crate::base::digest::Digest;
+use crate::base::durable;
 use crate::base::failure::{Failure, Kind};
 use crate::base::finding::Finding;
 use crate::base::interrupt;
@@ -78,6 +79,30 @@ pub fn stage(
         .at(&database.path)
         .hint("it holds all rows; what became of the backup: cargo xtask verify");
     Ok(Staged { findings: vec![finding], written })
+}
+
+/// Takes the image of a database out of the archive, without looking into it: its bytes are those that were saved.
+/// Only where they are not, it is staged as for a restore, which may take the dump instead.
+///
+/// # Errors
+/// As [`stage`].
+pub fn take_image(
+    archive: &Archive,
+    database: &Database,
+    places: &Places<'_>,
+    monitor: &dyn Monitor,
+) -> Result<Staged> {
+    let part = Part::Image(database.path.clone());
+    let place = layout::place(&part)?.context("an image has a place")?;
+    if archive.entry(&place).is_some_and(|entry| entry.digest.is_some() && entry.digest == database.image) {
+        match take_out(archive, &part, places.root, monitor) {
+            Ok(written) => return Ok(Staged { findings: Vec::new(), written }),
+            Err(error) if prove::is_local(&error) || !database.dump => return Err(error),
+            Err(_) => interrupt::check()?, // said again below, unless the dump helps
+        }
+        durable::remove_file(&database.path.below(places.root)?)?;
+    }
+    stage(archive, database, false, places, monitor)
 }
 
 /// Takes one part out of the archive.

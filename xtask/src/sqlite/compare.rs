@@ -12,12 +12,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rusqlite::{Connection, Row};
 
+use self::row::Reading;
+pub use self::row::{Field, RowChange};
 use self::table::Table;
 use super::catalog::{self, Object};
 use super::open;
 use crate::base::interrupt;
 
 mod cell;
+mod row;
 mod table;
 
 /// Rows of one table that differ.
@@ -31,6 +34,8 @@ pub struct TableChange {
     pub vanish: u64,
     /// Rows with the same key and other values.
     pub change: u64,
+    /// The first of these rows, in the order of the key, as far as they were asked for.
+    pub rows: Vec<RowChange>,
 }
 
 /// One object of the schema that differs.
@@ -69,8 +74,9 @@ impl DatabaseChange {
     }
 }
 
-/// Is given every row that differs, as it was and as it is; one of them is absent where it appears or vanishes.
-type Visitor<'v> = dyn FnMut(Option<&Row<'_>>, Option<&Row<'_>>) + 'v;
+/// Is given every row that differs, as it was and as it is, and how the two are read; one of them is absent where
+/// it appears or vanishes.
+type Visitor<'v> = dyn FnMut(Option<&Row<'_>>, Option<&Row<'_>>, &Reading<'_>) -> Result<()> + 'v;
 
 /// Compares two private copies. Of a column that only one side has, the other side's rows count as NULL
 /// there. Where the key is not made of the same columns, no row is matched: all of them vanish and appear.
@@ -78,16 +84,32 @@ type Visitor<'v> = dyn FnMut(Option<&Row<'_>>, Option<&Row<'_>>) + 'v;
 /// # Errors
 /// When one can't be opened, or is damaged where it is read.
 pub fn compare(before: &Path, after: &Path) -> Result<DatabaseChange> {
+    compare_rows(before, after, 0)
+}
+
+/// The same, and tells up to `rows_max` rows of each table, with the beginnings of their values: memory stays flat
+/// however many rows differ, and however long they are.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_rows(before: &Path, after: &Path, rows_max: usize) -> Result<DatabaseChange> {
     let attempt = || -> Result<DatabaseChange> {
         let (a, b) = (Side::open(before)?, Side::open(after)?);
         let mut tables = Vec::new();
         let names: BTreeSet<&str> = a.tables().chain(b.tables()).collect();
         for name in names {
-            let mut counts = TableChange { name: name.to_owned(), appear: 0, vanish: 0, change: 0 };
-            visit(&a, &b, name, &mut |old, new| match (old, new) {
-                (None, _) => counts.appear += 1,
-                (_, None) => counts.vanish += 1,
-                _ => counts.change += 1,
+            let mut counts =
+                TableChange { name: name.to_owned(), appear: 0, vanish: 0, change: 0, rows: Vec::new() };
+            visit(&a, &b, name, &mut |old, new, reading| {
+                match (old, new) {
+                    (None, _) => counts.appear += 1,
+                    (_, None) => counts.vanish += 1,
+                    _ => counts.change += 1,
+                }
+                if counts.rows.len() < rows_max {
+                    counts.rows.push(reading.told(old, new)?);
+                }
+                Ok(())
             })
             .with_context(|| format!("can't compare the table {name}"))?;
             if (counts.appear, counts.vanish, counts.change) != (0, 0, 0) {
@@ -139,10 +161,10 @@ fn visit(a: &Side, b: &Side, name: &str, visitor: &mut Visitor<'_>) -> Result<()
         }
         (old, new) => {
             if let Some(old) = old {
-                each(a, &old, &mut |row| visitor(Some(row), None))?;
+                each(a, &old, &mut |row, reading| visitor(Some(row), None, reading))?;
             }
             if let Some(new) = new {
-                each(b, &new, &mut |row| visitor(None, Some(row)))?;
+                each(b, &new, &mut |row, reading| visitor(None, Some(row), reading))?;
             }
             Ok(())
         }
@@ -153,6 +175,8 @@ fn visit(a: &Side, b: &Side, name: &str, visitor: &mut Visitor<'_>) -> Result<()
 fn merge(a: &Side, old: &Table, b: &Side, new: &Table, raw: bool, visitor: &mut Visitor<'_>) -> Result<()> {
     let columns = table::union(&old.columns, &new.columns);
     let layout = old.layout(&columns, raw);
+    // Where keys match, both sides call their columns alike.
+    let reading = Reading { columns: &columns, key: &new.key, layout: &layout, encoding: &b.encoding };
     let mut old_rows = a.connection.prepare(&old.select(&columns, raw))?;
     let mut new_rows = b.connection.prepare(&new.select(&columns, raw))?;
     let (mut old_rows, mut new_rows) = (old_rows.query([])?, new_rows.query([])?);
@@ -170,14 +194,14 @@ fn merge(a: &Side, old: &Table, b: &Side, new: &Table, raw: bool, visitor: &mut 
             (Some(old), Some(new)) => {
                 let order = layout.order(old, new)?;
                 if order == Ordering::Equal && !layout.is_same(old, new)? {
-                    visitor(Some(old), Some(new));
+                    visitor(Some(old), Some(new), &reading)?;
                 }
                 order
             }
         };
         match order {
-            Ordering::Less => visitor(old_row, None),
-            Ordering::Greater => visitor(None, new_row),
+            Ordering::Less => visitor(old_row, None, &reading)?,
+            Ordering::Greater => visitor(None, new_row, &reading)?,
             Ordering::Equal => {}
         }
         if order != Ordering::Greater {
@@ -190,7 +214,14 @@ fn merge(a: &Side, old: &Table, b: &Side, new: &Table, raw: bool, visitor: &mut 
 }
 
 /// Calls for each row of a table.
-fn each(side: &Side, table: &Table, call: &mut dyn FnMut(&Row<'_>)) -> Result<()> {
+fn each(
+    side: &Side,
+    table: &Table,
+    call: &mut dyn FnMut(&Row<'_>, &Reading<'_>) -> Result<()>,
+) -> Result<()> {
+    let layout = table.layout(&table.columns, false);
+    let reading =
+        Reading { columns: &table.columns, key: &table.key, layout: &layout, encoding: &side.encoding };
     let mut statement = side.connection.prepare(&table.select(&table.columns, false))?;
     let mut rows = statement.query([])?;
     let mut count: u64 = 0;
@@ -199,7 +230,7 @@ fn each(side: &Side, table: &Table, call: &mut dyn FnMut(&Row<'_>)) -> Result<()
         if count.is_multiple_of(4096) {
             interrupt::check()?;
         }
-        call(row);
+        call(row, &reading)?;
     }
     Ok(())
 }

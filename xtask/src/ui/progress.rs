@@ -1,6 +1,7 @@
 //! One line that tells how far a long step is. Work only adds to a counter; a thread of its own draws, so a
 //! step that reports nothing for a while still shows that it is alive.
 
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -116,14 +117,24 @@ fn line(name: &str, done: u64, total: Option<u64>, elapsed: Duration) -> String 
     }
 }
 
-#[cfg(unix)]
+/// How many columns the terminal has on which results appear; `None` where they go elsewhere.
+pub fn result_columns() -> Option<usize> {
+    let out = std::io::stdout();
+    out.is_terminal().then(|| width_of(&out))
+}
+
 fn terminal_width() -> usize {
-    let columns = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| size.ws_col);
+    width_of(&std::io::stderr())
+}
+
+#[cfg(unix)]
+fn width_of(terminal: &impl std::os::fd::AsFd) -> usize {
+    let columns = rustix::termios::tcgetwinsize(terminal).map_or(0, |size| size.ws_col);
     if columns == 0 { 80 } else { usize::from(columns) }
 }
 
 #[cfg(windows)]
-fn terminal_width() -> usize {
+fn width_of<T>(_terminal: &T) -> usize {
     80
 }
 

@@ -13,6 +13,7 @@ mod bundle_write;
 mod capture;
 mod check;
 mod classify;
+mod commit_tree;
 mod config;
 mod facts;
 mod put_back;
@@ -40,6 +41,7 @@ use anyhow::{Context, Result};
 pub use capture::Capture;
 pub use check::check_bundles;
 pub use classify::Classification;
+pub use commit_tree::tracked_in;
 pub use put_back::put_back;
 
 use crate::base::os_name;

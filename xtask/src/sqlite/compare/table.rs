@@ -124,6 +124,11 @@ enum KeyAt {
 }
 
 impl Layout {
+    /// Whether text comes as it is stored.
+    pub fn is_raw(&self) -> bool {
+        self.raw
+    }
+
     /// Which row comes first; equal are two with the same key.
     ///
     /// # Errors
@@ -164,7 +169,11 @@ impl Layout {
         })
     }
 
-    fn cell<'r>(&self, row: &'r Row<'_>, column: usize) -> rusqlite::Result<Cell<'r>> {
+    /// The value of a column.
+    ///
+    /// # Errors
+    /// What SQLite returns.
+    pub fn cell<'r>(&self, row: &'r Row<'_>, column: usize) -> rusqlite::Result<Cell<'r>> {
         let first = usize::from(matches!(self.key, KeyAt::First));
         let at = first + if self.raw { 2 * column } else { column };
         let is_text = self.raw && row.get::<_, i64>(at + 1)? == 1;
