@@ -388,7 +388,7 @@ impl Drop for Busy {
 /// Backs up until a finding of that code is seen; every archive must be whole, whatever happened.
 #[track_caller]
 fn until(sandbox: &Sandbox, code: &str) -> Value {
-    for _ in 0..40 {
+    for _ in 0..120 {
         let output = sandbox.run(&["backup", "--json"]);
         assert!(output.code == 0 || output.code == 3, "{output:?}");
         let document = output.json();
@@ -404,7 +404,7 @@ fn until(sandbox: &Sandbox, code: &str) -> Value {
             return document;
         }
     }
-    panic!("no {code} in 40 backups");
+    panic!("no {code} in 120 backups");
 }
 
 #[test]
@@ -590,7 +590,8 @@ fn a_database_locked_by_somebody_else() {
         let document = output.json();
         assert_eq!(document["manifest"]["databases"][0]["form"], form, "{mode}");
         if code == 3 {
-            assert_eq!(findings(&document), ["problem database-locked memory/index.db"]);
+            let expected = ["advice shrunk -", "problem database-locked memory/index.db"];
+            assert_eq!(findings(&document), expected);
             output.says("stayed locked").says("stop the program that locks it");
             let latest = sandbox.run(&["show", "latest", "--json"]).ok().json();
             assert_eq!(latest["manifest"]["id"], good["id"]);
@@ -632,7 +633,14 @@ fn archives_that_are_none() {
         // Nothing is said twice.
         let told = sandbox.run(&["verify", &id]).stdout;
         assert_eq!(told.matches(".tar.gz").count(), 1, "{told}");
-        fails(&sandbox, &["restore", &id, "--to", "../back"], 1, &["20", "choose another backup"]);
+        if what == "flipped" {
+            // What was hit is the image of the database, and its dump is whole.
+            let output = sandbox.run(&["restore", &id, "--to", "../back"]).code(3);
+            output.says("comes from its SQL dump");
+            std::fs::remove_dir_all(sandbox.path("back")).unwrap();
+        } else {
+            fails(&sandbox, &["restore", &id, "--to", "../back"], 1, &["20", "choose another backup"]);
+        }
         sandbox.run(&["list"]).says(&format!("cargo xtask verify {id}"));
         assert!(!sandbox.path("back").exists(), "{what}");
         sandbox.run(&["restore", "latest", "--dry-run", "--to", "../back"]).ok();
@@ -668,7 +676,6 @@ fn targets_that_can_not_be_restored_into() {
         4,
         &["matches --only", "--dry-run"],
     );
-    fails(&sandbox, &["restore", "latest"], 2, &["--to DIR"]);
     assert_eq!(tree::differences(&before, &but_for_the_log(&sandbox.path(""))), Vec::<String>::new());
     std::fs::create_dir(sandbox.path("empty")).unwrap();
     for target in ["../empty", "../new", "../with/parents"] {
@@ -791,6 +798,7 @@ fn names_that_others_take_for_git_and_side_files_that_are_none() {
             "problem bad-name .GIT",
             "problem bad-name docs/git~1",
             "problem database-unreadable broken.db",
+            "problem none-good -",
             "problem side-file broken.db-journal",
             "problem side-file broken.db-wal",
         ]

@@ -124,6 +124,7 @@ fn fill(
         }
     };
     refuse_git_files(archive)?;
+    refuse_strangers(archive, manifest)?;
     let total: u64 = archive.index().entries.iter().filter(|e| mapping(e).is_some()).map(size).sum();
     monitor.step("restoring", Some(total));
     let mut extracted = extract::extract(archive, &mapping, monitor)?;
@@ -194,6 +195,34 @@ pub fn refuse_git_files(archive: &Archive) -> Result<()> {
         };
         if path.parts().any(is_git_name) || path.parts().next() == Some(STAGING.as_bytes()) {
             let message = format!("the archive {} holds {path} among the files", archive.path().display());
+            return Err(Failure::new(Kind::Refused, message)
+                .hint("no backup of this tool does; don't use it")
+                .into());
+        }
+    }
+    Ok(())
+}
+
+/// What the archive holds of databases must be what its manifest tells of: nothing else is taken out of it.
+///
+/// # Errors
+/// Names the first that is not.
+pub fn refuse_strangers(archive: &Archive, manifest: &Manifest) -> Result<()> {
+    let mut known = BTreeSet::new();
+    for database in &manifest.databases {
+        known.extend(stage_database::files(&database.path)?);
+    }
+    for entry in &archive.index().entries {
+        let is_folder = matches!(entry.kind, crate::archive::header::Kind::Folder);
+        let (Part::Image(path) | Part::Dump(path) | Part::Raw(path)) =
+            layout::part(&entry.meta.path, is_folder)
+        else {
+            continue;
+        };
+        if !known.contains(&path) {
+            let place = &entry.meta.path;
+            let message =
+                format!("the archive {} holds {place}, and its manifest does not", archive.path().display());
             return Err(Failure::new(Kind::Refused, message)
                 .hint("no backup of this tool does; don't use it")
                 .into());

@@ -34,6 +34,7 @@ pub struct Wanted<'a> {
 /// When the archive holds what none of ours does.
 pub fn wanted<'a>(archive: &'a Archive, manifest: &'a Manifest, scope: &Scope) -> Result<Wanted<'a>> {
     bring_back::refuse_git_files(archive)?;
+    bring_back::refuse_strangers(archive, manifest)?;
     let mut wanted = Wanted {
         tree: Tree::new(),
         open: BTreeSet::new(),
