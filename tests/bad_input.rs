@@ -539,7 +539,11 @@ fn what_looks_like_a_database_and_is_none() {
     let output = sandbox.run(&["backup", "--json"]).code(3).says("gone.db").says("correct `databases`");
     assert_eq!(
         findings(&output.json()),
-        ["problem database-missing gone.db", "problem database-not-listed memory/index.db"]
+        [
+            "advice shrunk -",
+            "problem database-missing gone.db",
+            "problem database-not-listed memory/index.db"
+        ]
     );
 }
 

@@ -1,7 +1,6 @@
 //! Databases of an earlier backup that are none any more: a destroyed header makes a database an ordinary file, and
 //! a deleted one leaves nothing to stumble over. Only looking back shows that something is amiss.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::prove;
@@ -11,20 +10,19 @@ use crate::base::safe_path::SafePath;
 use crate::store::Store;
 use crate::store::catalog::StoreEntry;
 
-/// What to say of databases that the newest good backup holds and that are not among `present`. A file that is no
+/// What to say of databases that the newest good backup holds and that are none now. A file that is no
 /// database any more is a problem: what is saved of it can't be put to use. One that is gone may be meant.
-pub fn findings(store: &Store, root: &Path, present: &[SafePath]) -> Vec<Finding> {
+pub fn findings(store: &Store, root: &Path, is_present: &dyn Fn(&SafePath) -> bool) -> Vec<Finding> {
     // What can't be read here is told by verify and status; a backup must not fail for it.
     let Ok(listing) = store.list() else { return Vec::new() };
     let good = |entry: &&StoreEntry| !entry.safety && !entry.is_damaged();
     let Some(newest) = listing.entries.iter().rev().find(good) else { return Vec::new() };
     let Ok((_, manifest)) = prove::open(&newest.archive) else { return Vec::new() };
-    let present: BTreeSet<&SafePath> = present.iter().collect();
     let mut findings = Vec::new();
     // An empty file may be one or not, as the configuration says.
     let held = manifest.databases.iter().filter(|database| database.bytes > 0);
     for path in held.map(|database| &database.path) {
-        if present.contains(path) {
+        if is_present(path) {
             continue;
         }
         let is_there = path.below(root).is_ok_and(|place| links::exists(&place).unwrap_or(false));
