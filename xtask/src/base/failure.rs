@@ -85,9 +85,16 @@ pub fn kind_of(error: &anyhow::Error) -> Kind {
     error.chain().find_map(|e| e.downcast_ref::<Failure>()).map_or(Kind::Failed, |f| f.kind)
 }
 
-/// The hints of every [`Failure`] in the chain, outermost first.
+/// The hints of every [`Failure`] in the chain, outermost first, each once: one that wraps another has its hints,
+/// too.
 pub fn hints_of(error: &anyhow::Error) -> Vec<String> {
-    error.chain().filter_map(|e| e.downcast_ref::<Failure>()).flat_map(|f| f.hints.clone()).collect()
+    let mut hints: Vec<String> = Vec::new();
+    for hint in error.chain().filter_map(|e| e.downcast_ref::<Failure>()).flat_map(|failure| &failure.hints) {
+        if !hints.contains(hint) {
+            hints.push(hint.clone());
+        }
+    }
+    hints
 }
 
 /// Whether an error comes from a disk or a quota that is full. SQLite and the git command tell it in words
@@ -151,8 +158,7 @@ mod tests {
         let inner: anyhow::Error = Failure::new(Kind::NotFound, "no backup x").hint("try list").into();
         let outer = Err::<(), _>(inner).context("while restoring").hint("or pull").unwrap_err();
         assert_eq!(kind_of(&outer), Kind::NotFound);
-        assert!(hints_of(&outer).contains(&"or pull".to_owned()));
-        assert!(hints_of(&outer).contains(&"try list".to_owned()));
+        assert_eq!(hints_of(&outer), ["try list", "or pull"]);
         assert_eq!(outer.to_string(), "while restoring");
         let causes: Vec<String> = outer.chain().skip(1).map(ToString::to_string).collect();
         assert_eq!(causes, ["no backup x"]);

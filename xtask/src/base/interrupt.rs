@@ -57,7 +57,9 @@ pub fn install() -> Result<()> {
 pub fn take_signal() -> Option<i32> {
     let number = SIGNAL.get()?.swap(0, Ordering::SeqCst);
     for flag in [&LAST_CALL, &STOPPED] {
-        flag.get().map(|flag| flag.store(false, Ordering::SeqCst));
+        if let Some(flag) = flag.get() {
+            flag.store(false, Ordering::SeqCst);
+        }
     }
     i32::try_from(number).ok().filter(|number| *number != 0)
 }

@@ -152,11 +152,15 @@ pub fn is_running(root: &Path) -> bool {
 /// # Errors
 /// When the databases can't be put back; the note stays then.
 pub fn recover(root: &Path, note: &Note, monitor: &dyn Monitor) -> Result<Done> {
-    let store = Store::open(Path::new(&crate::base::os_name::to_os(&note.store.0)?))?;
-    let lock = store.lock("putting back what a guarded command left")?;
-    let config = crate::project::config::Config::load(root).unwrap_or_default();
-    let project = Project::with_config(root.to_path_buf(), config);
-    let done = put_back(&project, &store, &lock, &note.backup, monitor)
+    let put = || -> Result<Done> {
+        let store = Store::open(Path::new(&crate::base::os_name::to_os(&note.store.0)?))?;
+        let lock = store.lock("putting back what a guarded command left")?;
+        // What the configuration says is no reason to leave them as they are.
+        let config = crate::project::config::Config::load(root).unwrap_or_default();
+        let project = Project::with_config(root.to_path_buf(), config);
+        put_back(&project, &store, &lock, &note.backup, monitor)
+    };
+    let done = put()
         .with_context(|| format!("the databases are as the guarded command {} left them", note.command))
         .hint(format!("to keep them so, remove {}", workshop::folder(root).join(NOTE).display()))?;
     forget(&workshop::folder(root))?;

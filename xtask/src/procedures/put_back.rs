@@ -440,10 +440,8 @@ impl Applying<'_> {
         renames.extend(self.file_renames()?);
         renames.append(&mut journal.renames);
         renames.extend(repository::renames(root, &self.git, &self.order, workshop.work())?);
-        let mut number = 0;
-        for rename in renames.iter_mut().filter(|rename| rename.old.is_some()) {
+        for (number, rename) in renames.iter_mut().filter(|rename| rename.old.is_some()).enumerate() {
             rename.old = Some(journal::aside(number)?);
-            number += 1;
         }
         journal.renames = renames;
         journal.going = self.going(root, &journal.renames, of_git)?;
@@ -518,7 +516,9 @@ impl Applying<'_> {
             if !same {
                 let text =
                     format!("{} changed since the restore was planned; nothing was restored", step.path);
-                return Err(Failure::new(Kind::Failed, text).hint("run it again").into());
+                return Err(Failure::new(Kind::Failed, text)
+                    .hint("run it again; if a program writes to it all the time, stop that first")
+                    .into());
             }
         }
         Ok(())

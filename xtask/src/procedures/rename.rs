@@ -99,7 +99,7 @@ impl Rename {
             Some(old) => links::exists(old)?,
             None => false,
         };
-        if old.is_some() && !went || !links::exists(&path)? && !went {
+        if !went && (old.is_some() || !links::exists(&path)?) {
             return Ok(None); // never taken, or taken back before
         }
         within(root, &self.path)?;

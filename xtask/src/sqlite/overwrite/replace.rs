@@ -114,7 +114,14 @@ impl Replacement {
 /// When somebody is in the way, or it can't be written.
 pub fn give_mode(file: &Path, wal: bool) -> Result<()> {
     let connection = open::open_live(file)?;
-    if is_wal(&connection)? == wal {
+    let is_wal = is_wal(&connection)?;
+    let mut journal = file.as_os_str().to_owned();
+    journal.push("-journal");
+    if is_wal && wal && Path::new(&journal).exists() {
+        // With the lock kept, a commit leaves the journal there, emptied, and whoever is killed then leaves it for
+        // good: in WAL mode nobody uses it. Out of that mode and in again it goes.
+        set_mode(&connection, "delete", Duration::from_secs(1))?;
+    } else if is_wal == wal {
         return Ok(());
     }
     set_mode(&connection, if wal { "wal" } else { "delete" }, Duration::from_secs(1))
