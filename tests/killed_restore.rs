@@ -74,6 +74,7 @@ fn build(project: &Path) {
     make(&project.join("memory/vectors.db"), "delete", 300);
     make(&project.join("lost.db"), "wal", 20);
     make(&project.join("damaged.db"), "delete", 20);
+    make(&project.join("sized.db"), "wal", 40);
 }
 
 /// What happens to it afterwards.
@@ -92,6 +93,8 @@ fn ruin(project: &Path) {
     set_mode(project.join("later"), 0o555);
     change(&project.join("memory/index.db"), "DELETE FROM t WHERE id % 2 = 0; CREATE TABLE u(x)");
     change(&project.join("memory/vectors.db"), "UPDATE t SET body = 'x' WHERE id > 50");
+    let sized = "PRAGMA journal_mode = DELETE; PRAGMA page_size = 8192; VACUUM; PRAGMA journal_mode = WAL; DELETE FROM t";
+    change(&project.join("sized.db"), sized);
     fs::remove_file(project.join("lost.db")).unwrap();
     write(project, "damaged.db", "this is no database\n");
     make(&project.join("extra.db"), "wal", 10);
@@ -234,7 +237,7 @@ fn remove(path: &Path) {
 impl Scene {
     /// Backs up, ruins, and does what comes before the command.
     fn new(earlier: &[&[&str]], command: &[&str], reverse: &'static str, touches_git: bool) -> Scene {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::in_memory();
         let project = sandbox.project();
         build(&project);
         sandbox.run(&words(&sandbox, &["backup", "--label", "first"])).ok();
@@ -414,11 +417,11 @@ const KINDS: [&str; 18] = [
     "openat",
 ];
 
-/// The calls at which to kill: all, or of each kind and phase the first, the last and one between.
-fn selection(all: &[Call]) -> Vec<Call> {
+/// The calls at which to kill: all, or of each kind so many while the journal is there, and one before and after.
+fn selection(all: &[Call], most: usize) -> Vec<Call> {
     let (begins, ends) = applying(all);
     let mut chosen = Vec::new();
-    for (phase, most) in [(&all[..begins], 1), (&all[begins..=ends], 2), (&all[ends + 1..], 1)] {
+    for (phase, most) in [(&all[..begins], 1), (&all[begins..=ends], most), (&all[ends + 1..], 1)] {
         for kind in KINDS {
             let of_kind: Vec<&Call> = phase.iter().filter(|call| call.kind == kind).collect();
             let every = if !is_full() {
@@ -436,9 +439,9 @@ fn selection(all: &[Call]) -> Vec<Call> {
 }
 
 #[track_caller]
-fn killed_everywhere(scene: &Scene) {
+fn killed_everywhere(scene: &Scene, most: usize) {
     scene.reset();
-    let chosen = selection(&calls(&scene.sandbox, &KINDS, &scene.words));
+    let chosen = selection(&calls(&scene.sandbox, &KINDS, &scene.words), most);
     let (mut ends, mut missed) = ([0, 0], 0);
     for (number, call) in chosen.iter().enumerate() {
         match scene.kill(&call.kind, call.number, is_full() || number % 6 == 0) {
@@ -453,7 +456,7 @@ fn killed_everywhere(scene: &Scene) {
 #[test]
 fn a_restore_killed_anywhere_is_all_or_nothing() {
     if tracer() {
-        killed_everywhere(&Scene::new(&[], &["restore", "first", "--force"], "undo", false));
+        killed_everywhere(&Scene::new(&[], &["restore", "first", "--force"], "undo", false), 1);
     }
 }
 
@@ -461,7 +464,7 @@ fn a_restore_killed_anywhere_is_all_or_nothing() {
 fn a_restore_of_git_killed_anywhere_is_all_or_nothing() {
     if tracer() {
         let command = ["restore", "first", "--force", "--git", "--exact"];
-        killed_everywhere(&Scene::new(&[], &command, "undo", true));
+        killed_everywhere(&Scene::new(&[], &command, "undo", true), 2);
     }
 }
 
@@ -469,7 +472,7 @@ fn a_restore_of_git_killed_anywhere_is_all_or_nothing() {
 fn an_undo_killed_anywhere_is_all_or_nothing() {
     if tracer() {
         let earlier: [&[&str]; 1] = [&["restore", "first", "--force", "--git", "--exact"]];
-        killed_everywhere(&Scene::new(&earlier, &["undo", "--force"], "redo", true));
+        killed_everywhere(&Scene::new(&earlier, &["undo", "--force"], "redo", true), 1);
     }
 }
 

@@ -87,22 +87,20 @@ pub fn stopped_at(sandbox: &Sandbox, call: &str, n: usize, words: &[OsString]) -
     command.arg(sandbox.program()).args(words).stdout(Stdio::null()).stderr(Stdio::piped());
     let tracer = command.spawn().unwrap();
     let begun = std::time::Instant::now();
-    let mut stopped = 0;
-    loop {
+    let (mut id, mut stopped) = (None, 0);
+    // It is so for a moment, too, whenever strace looks.
+    while stopped < 20 {
         assert!(begun.elapsed() < std::time::Duration::from_secs(30), "it does not stop at {call} {n}");
         std::thread::sleep(std::time::Duration::from_millis(5));
         let task = format!("/proc/{0}/task/{0}/children", tracer.id());
         let children = std::fs::read_to_string(task).unwrap_or_default();
-        let Some(id) = children.split_whitespace().next() else { continue };
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        // It is so for a moment, too, whenever strace looks.
+        id = children.split_whitespace().next().and_then(|id| id.parse().ok());
+        let status = format!("/proc/{}/status", id.unwrap_or_default());
+        let status = std::fs::read_to_string(status).unwrap_or_default();
         let is_stopped = status.lines().any(|line| line.to_lowercase().starts_with("state:\tt"));
         stopped = if is_stopped { stopped + 1 } else { 0 };
-        if stopped == 20 {
-            let id = rustix::process::Pid::from_raw(id.parse().unwrap()).unwrap();
-            return Stopped { tracer, id };
-        }
     }
+    Stopped { tracer, id: rustix::process::Pid::from_raw(id.unwrap()).unwrap() }
 }
 
 impl Stopped {

@@ -86,14 +86,26 @@ impl Default for Sandbox {
 impl Sandbox {
     /// An empty project folder, no git in it.
     pub fn new() -> Sandbox {
-        let sandbox = Sandbox {
-            folder: tempfile::Builder::new().prefix("sandbox-").tempdir().expect("a temporary folder"),
-            environment: Vec::new(),
-        };
+        Sandbox::below(&std::env::temp_dir())
+    }
+
+    fn below(place: &Path) -> Sandbox {
+        let folder = tempfile::Builder::new().prefix("sandbox-").tempdir_in(place);
+        let sandbox = Sandbox { folder: folder.expect("a temporary folder"), environment: Vec::new() };
         for name in ["home", "data", "tmp", "project"] {
             std::fs::create_dir(sandbox.path(name)).unwrap();
         }
         sandbox
+    }
+
+    /// The same in memory where there is room: for tests that run the tool a hundred times and cut no power, so
+    /// that waiting for the disk proves nothing.
+    #[cfg(unix)]
+    pub fn in_memory() -> Sandbox {
+        let memory = Path::new("/dev/shm");
+        let free = rustix::fs::statvfs(memory).map_or(0, |facts| facts.f_bavail * facts.f_frsize);
+        let place = if free > 2 << 30 { memory.to_owned() } else { std::env::temp_dir() };
+        Sandbox::below(&place)
     }
 
     /// A path in the sandbox.

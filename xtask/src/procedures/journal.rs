@@ -229,12 +229,11 @@ impl Journal {
         let work = self.work(root);
         for step in &self.renames {
             let Some(old) = &step.old else { continue };
-            let found = self.going.changed(&step.path, &old.below(&work)?)?;
-            ensure!(
-                found.is_none(),
-                "{} was written while it was replaced",
-                found.as_ref().unwrap_or(&step.path)
-            );
+            if let Some(path) = self.going.changed(&step.path, &old.below(&work)?)? {
+                return Err(Failure::new(Kind::Failed, format!("{path} was written while it was replaced"))
+                    .hint("run it again; if a program writes to it all the time, stop that first")
+                    .into());
+            }
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ pub fn find(from: &Path) -> Option<PathBuf> {
 /// What commands that change nothing say of it.
 pub fn unfinished(root: &Path) -> Option<Finding> {
     let hint =
-        "the next command that changes something deals with it, `cargo xtask undo` or `backup` for one";
+        "the next command that changes something puts the databases back, `cargo xtask backup` for one";
     match guard::note(root) {
         Ok(None) => journal::unfinished(root),
         Ok(Some(_)) if guard::watch(root) == Watch::OnDuty => None,

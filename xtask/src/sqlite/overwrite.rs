@@ -281,6 +281,15 @@ pub fn is_same_image(copy: &Path, image: &Path) -> Result<bool> {
     attempt().with_context(|| format!("can't compare {} with {}", copy.display(), image.display()))
 }
 
+/// Gives a live database the journal mode of what it was before, which whoever was killed in the middle of
+/// replacing it as a whole had to change.
+///
+/// # Errors
+/// When somebody is in the way, or one of the two can't be read.
+pub fn give_mode(live: &Path, old: &Path) -> Result<()> {
+    replace::give_mode(live, page_one::is_wal(&ImageFile::open(old)?.header))
+}
+
 /// Whether a live database has fewer pages that differ from the first image than from the second: whether it is
 /// that one with something written to it.
 ///

@@ -120,9 +120,13 @@ impl Journal {
 
     fn exchange(&self, root: &Path, forward: bool, monitor: &dyn Monitor) -> Result<Vec<Finding>> {
         for _ in 0..TRIES {
-            if let Some(findings) = self.try_to_exchange(root, forward, monitor)? {
-                return Ok(findings);
+            let Some(findings) = self.try_to_exchange(root, forward, monitor)? else { continue };
+            for database in &self.databases {
+                let (live, old) = (database.path.below(root)?, database.old.below(&self.work(root))?);
+                // The rows are in, which counts. Programs that need WAL mode ask for it when they start.
+                let _ = overwrite::give_mode(&live, &old);
             }
+            return Ok(findings);
         }
         bail!("another program keeps writing to a database");
     }

@@ -193,7 +193,9 @@ impl Applying<'_, '_> {
             if !same {
                 let text =
                     format!("{} changed since the restore was planned; nothing was restored", step.path);
-                return Err(Failure::new(Kind::Failed, text).hint("run it again").into());
+                return Err(Failure::new(Kind::Failed, text)
+                    .hint("run it again; if a program writes to it all the time, stop that first")
+                    .into());
             }
         }
         Ok(())

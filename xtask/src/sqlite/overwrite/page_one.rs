@@ -49,6 +49,11 @@ pub fn is_auto_vacuum(page: &[u8]) -> bool {
     number(page, LARGEST_ROOT) != 0
 }
 
+/// Whether it says that the database is in WAL mode.
+pub fn is_wal(page: &[u8]) -> bool {
+    page.get(18) == Some(&2)
+}
+
 /// The schema cookie.
 pub fn cookie(page: &[u8]) -> u32 {
     number(page, COOKIE)

@@ -97,9 +97,7 @@ impl Replacement {
 
     /// Gives the live database back the journal mode it had, through a connection that has no lock.
     pub fn restore_mode(&self, file: &Path) -> Result<()> {
-        let connection = open::open_live(file)?;
-        let mode = if self.was_wal { "wal" } else { "delete" };
-        set_mode(&connection, mode, Duration::from_secs(1))
+        give_mode(file, self.was_wal)
     }
 
     /// Gives back a database that was not replaced.
@@ -110,6 +108,25 @@ impl Replacement {
         }
         Ok(())
     }
+}
+
+/// Puts a database into WAL mode, or out of it, where it is not so already.
+///
+/// # Errors
+/// When somebody is in the way, or it can't be written.
+pub fn give_mode(file: &Path, wal: bool) -> Result<()> {
+    let connection = open::open_live(file)?;
+    let is_wal = is_wal(&connection)?;
+    let mut journal = file.as_os_str().to_owned();
+    journal.push("-journal");
+    if is_wal && wal && Path::new(&journal).exists() {
+        // With the lock kept, a commit leaves the journal there, emptied, and whoever is killed then leaves it for
+        // good: in WAL mode nobody uses it. Out of that mode and in again it goes.
+        set_mode(&connection, "delete", Duration::from_secs(1))?;
+    } else if is_wal == wal {
+        return Ok(());
+    }
+    set_mode(&connection, if wal { "wal" } else { "delete" }, Duration::from_secs(1))
 }
 
 /// Whether the database is in WAL mode.
