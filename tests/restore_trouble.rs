@@ -394,9 +394,12 @@ fn move_database(forge: &mut Forge, to: &str, forms: &[&str]) {
     });
 }
 
+/// What is done to a backup before it is restored.
+type Damage = fn(&Sandbox, &mut Forge);
+
 #[test]
 fn an_archive_that_wants_what_none_of_ours_does_is_refused() {
-    let cases: [(&str, fn(&Sandbox, &mut Forge)); 18] = [
+    let cases: [(&str, Damage); 18] = [
         ("a hook", |_, forge| file(forge, "files/.git/hooks/post-checkout")),
         ("a hook in other letters", |_, forge| file(forge, "files/.GIT/hooks/post-checkout")),
         ("a hook of a repository inside", |_, forge| file(forge, "files/docs/.git/config")),
