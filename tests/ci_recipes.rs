@@ -81,7 +81,7 @@ fn all_that_tests_need_is_installed() {
         assert!(script.contains(&format!("[{tool}]=")), "{tool} is not installed");
     }
     // And these are all: what is looked for by name in the tests stands in that list or is everywhere.
-    let everywhere = ["tar", "gzip", "sha256sum", "sh", "true", "test", "mkfifo", "cargo"];
+    let everywhere = ["cp", "rm", "tar", "gzip", "sha256sum", "sh", "true", "test", "mkfifo", "cargo"];
     for entry in fs::read_dir(root.join("tests")).unwrap() {
         let path = entry.unwrap().path();
         let text = if path.extension().is_some_and(|end| end == "rs") {

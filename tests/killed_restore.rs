@@ -194,12 +194,12 @@ impl Point {
 
 /// Where the journal is written and removed.
 fn applying(all: &[Call]) -> (usize, usize) {
-    let find = |kind: &str| {
+    let place_of = |kind: &str| {
         let found =
             all.iter().position(|call| call.kind.starts_with(kind) && call.line.contains("/journal.json\""));
         found.expect("the journal is written and removed")
     };
-    (find("rename"), find("unlink"))
+    (place_of("rename"), place_of("unlink"))
 }
 
 /// A command that is killed over and over, with the project and the store as they are before it.
