@@ -415,7 +415,8 @@ fn move_database(forge: &mut Forge, to: &str, forms: &[&str]) {
 
 #[test]
 fn an_archive_that_wants_what_none_of_ours_does_is_refused() {
-    let cases: [(&str, fn(&Sandbox, &mut Forge)); 18] = [
+    type Case = (&'static str, fn(&Sandbox, &mut Forge));
+    let cases: [Case; 18] = [
         ("a hook", |_, forge| file(forge, "files/.git/hooks/post-checkout")),
         ("a hook in other letters", |_, forge| file(forge, "files/.GIT/hooks/post-checkout")),
         ("a hook of a repository inside", |_, forge| file(forge, "files/docs/.git/config")),
