@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rusqlite::Connection;
 use support::compare::{
@@ -683,4 +683,32 @@ fn whoever_comes_while_it_works_waits_or_is_told() {
     scene.run(&["restore", "first", "--force"]).code(5).says("in use");
     stopped.go_on().code(3).says("damaged.db");
     assert!(!scene.end("a backup"));
+}
+
+/// Of many that come after a kill one recovers; the others wait for it or are told, and none undoes its work.
+#[test]
+fn many_that_recover_at_once_do_it_once() {
+    let Some(halves) = Halves::new() else { return };
+    let scene = &halves.scene;
+    for round in 0..if is_full() { 40 } else { 4 } {
+        halves.kill([Point::Begun, Point::Moved, Point::Done][round % 3]);
+        let stores = ["store", "store", "other", "more"].map(|name| scene.sandbox.path(name));
+        let start = |store: &PathBuf| {
+            let mut command = scene.sandbox.command(scene.sandbox.program());
+            command.args(["backup", "--store"]).arg(store).stdout(Stdio::null()).stderr(Stdio::piped());
+            command.spawn().unwrap()
+        };
+        let children: Vec<_> = stores.iter().map(start).collect();
+        let mut told = Vec::new();
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(matches!(output.status.code(), Some(0 | 5)), "{round}: {said}");
+            told.push(said);
+        }
+        scene.run(&["backup"]).ok();
+        let finished = told.iter().filter(|said| said.contains("is finished now")).count();
+        assert_eq!(finished, 1, "{round}: {told:#?}");
+        assert!(scene.end(&format!("{round}: {told:#?}")));
+    }
 }

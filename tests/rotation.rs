@@ -252,7 +252,7 @@ fn an_emptied_database_does_not_push_out_what_held_it() {
         mould.plant(&format!("2025060{day}_120000"), "scheduled");
     }
     fs::write(sandbox.project().join("index.db"), "").unwrap();
-    let output = run(&sandbox, &["backup", "--kind", "scheduled"]).ok();
+    let output = run(&sandbox, &["backup", "--kind", "scheduled"]).code(3).says("none any more");
     assert!(output.stderr.contains("much less than in backup 20250603_120000"), "{}", output.stderr);
     assert_eq!(ids(&store).len(), 4);
     // Nor on the same day, by a timer that runs every hour.

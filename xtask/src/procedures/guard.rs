@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::put_back::{self, Done, GitWish, Order};
 use super::scope::Scope;
+use super::staging::vacate;
 use super::{prove, stage_database, survey, workshop};
 use crate::archive::manifest::Manifest;
 use crate::base::clock::Instant;
@@ -154,13 +155,16 @@ fn forget(folder: &Path) -> Result<()> {
         durable::remove_file(&folder.join(NOTE))?;
         durable::sync_dir(folder)?;
         let ours = [LOCK, DUTY, ".gitignore", super::staging::ALIVE];
+        let alive = folder.join(super::staging::ALIVE);
+        let alive = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(alive)?;
+        // A restore works in it right now, and takes it away itself.
+        if alive.try_lock().is_err() {
+            return Ok(());
+        }
         let mut names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
         let alone =
             names.all(|name: std::io::Result<_>| name.is_ok_and(|name| ours.iter().any(|o| name == *o)));
-        if alone && !workshop::is_alive_in(folder) {
-            durable::remove_tree(folder)?;
-        }
-        Ok(())
+        if alone { vacate(folder, alive) } else { Ok(()) }
     };
     attempt().with_context(|| format!("can't end the guard in {}", folder.display()))
 }

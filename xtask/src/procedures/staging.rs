@@ -58,7 +58,7 @@ impl Staging {
 
     fn begin_in(target: &Path, made: Vec<PathBuf>) -> Result<Staging> {
         let folder = target.join(STAGING);
-        let alive = lock(target, &folder)?;
+        let alive = lock(target, &folder).hint("name a folder that you may write in")?;
         // Nobody else works here now: look again, and at what the note says.
         let moved = moved(&folder)?;
         let ours = |name: &&OsString| *name == STAGING || moved.contains(name);
@@ -102,8 +102,7 @@ impl Staging {
         let attempt = || -> Result<()> {
             remove(&work)?;
             durable::remove_file(&folder.join(MOVING))?;
-            drop(alive); // Windows removes no open file
-            Ok(fs::remove_dir_all(&folder)?)
+            vacate(&folder, alive)
         };
         attempt().with_context(|| format!("can't remove {}", folder.display()))
     }
@@ -115,8 +114,7 @@ impl Staging {
     pub fn roll_back(self) -> Result<()> {
         let Staging { target, folder, made, alive, .. } = self;
         take_away(&target, &moved(&folder)?)?;
-        drop(alive);
-        remove(&folder)?;
+        vacate(&folder, alive)?;
         unmake(&made);
         Ok(())
     }
@@ -168,25 +166,46 @@ pub(super) fn lock(target: &Path, folder: &Path) -> Result<File> {
     // A program that a killed restore was just starting still holds its lock for a moment.
     let mut tries = 0;
     loop {
-        let alive = open()
-            .with_context(|| format!("can't write in {}", target.display()))
-            .hint("name a folder that you may write in")?;
-        match alive.try_lock() {
+        let alive = match open() {
+            // Who had it until now is just taking the folder away.
+            Err(error) if error.kind() == ErrorKind::NotFound && tries < 40 => None,
+            opened => Some(opened.with_context(|| format!("can't write in {}", target.display()))?),
+        };
+        match alive.map(|alive| (alive.try_lock(), alive)) {
             // Who had it until now may have taken the file away: then it is nobody's lock.
-            Ok(()) if is_still_there(&alive, &path) => return Ok(alive),
-            Ok(()) | Err(TryLockError::WouldBlock) if tries < 40 => {}
-            Ok(()) | Err(TryLockError::WouldBlock) => {
+            Some((Ok(()), alive)) if is_still_there(&alive, &path) => return Ok(alive),
+            Some((Err(TryLockError::Error(error)), _)) => {
+                return Err(error).with_context(|| format!("can't lock {}", path.display()));
+            }
+            _ if tries < 40 => {}
+            _ => {
                 let message = format!("another restore into {} is running", target.display());
                 return Err(Failure::new(Kind::Locked, message)
                     .hint("wait for it, or name another folder")
                     .into());
             }
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("can't lock {}", path.display()));
-            }
         }
         tries += 1;
         std::thread::sleep(std::time::Duration::from_millis(25));
+    }
+}
+
+/// Removes a folder whose lock is held, the lock last: whoever waits for it must not find what is his taken away.
+/// One who comes just then finds an empty folder, and it is his.
+///
+/// # Errors
+/// When something can't be removed.
+pub(super) fn vacate(folder: &Path, alive: File) -> Result<()> {
+    for name in names(folder)?.into_iter().filter(|name| name != ALIVE) {
+        remove(&folder.join(name))?;
+    }
+    // Windows removes no open file.
+    let kept = (!cfg!(windows)).then_some(alive);
+    durable::remove_file(&folder.join(ALIVE))?;
+    drop(kept);
+    match fs::remove_dir(folder) {
+        Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound) => Ok(()),
+        removed => Ok(removed?),
     }
 }
 

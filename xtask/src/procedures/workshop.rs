@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::guard;
-use super::staging::{ALIVE, STAGING, lock};
+use super::staging::{ALIVE, STAGING, lock, vacate};
 use crate::base::failure::ResultExt;
 use crate::base::{durable, links};
 
 /// What is in the workshop and no restore's.
 const STAYS: [&str; 4] = [ALIVE, guard::NOTE, guard::LOCK, guard::DUTY];
+
+const MAY_WRITE: &str = "see that you may write in the project's folder, and that its disk has room";
 
 /// Where a restore works, as long as this lives.
 pub struct Workshop {
@@ -38,7 +40,7 @@ impl Workshop {
     /// Of kind `Locked` when a restore is running; when the project can't be written.
     pub fn begin(root: &Path) -> Result<Workshop> {
         let folder = folder(root);
-        let alive = lock(root, &folder)?;
+        let alive = lock(root, &folder).hint(MAY_WRITE)?;
         for entry in fs::read_dir(&folder).with_context(|| format!("can't read {}", folder.display()))? {
             let entry = entry.with_context(|| format!("can't read {}", folder.display()))?;
             if !STAYS.iter().any(|name| entry.file_name() == *name) {
@@ -56,9 +58,7 @@ impl Workshop {
                 let told = format!("can't write in {}", folder.display());
                 // The error that led here says more; the next restore throws it away.
                 let _ = Workshop { work: folder.join("run"), folder, alive }.end();
-                Err(error)
-                    .context(told)
-                    .hint("see that you may write in the project's folder, and that its disk has room")
+                Err(error).context(told).hint(MAY_WRITE)
             }
         }
     }
@@ -69,7 +69,7 @@ impl Workshop {
     /// Of kind `Locked` when that restore is running after all.
     pub fn again(root: &Path, run: &str) -> Result<Workshop> {
         let folder = folder(root);
-        let alive = lock(root, &folder)?;
+        let alive = lock(root, &folder).hint(MAY_WRITE)?;
         let work = folder.join(run);
         Ok(Workshop { folder, work, alive })
     }
@@ -101,11 +101,10 @@ impl Workshop {
             if links::exists(&work)? {
                 durable::remove_tree(&work)?;
             }
-            drop(alive); // Windows removes no open file
             if links::exists(&folder.join(guard::NOTE))? {
                 return Ok(());
             }
-            Ok(durable::remove_tree(&folder)?)
+            vacate(&folder, alive)
         };
         attempt().with_context(|| format!("can't remove {}", folder.display()))
     }
@@ -113,12 +112,7 @@ impl Workshop {
 
 /// Whether a restore works in it right now.
 pub fn is_alive(root: &Path) -> bool {
-    is_alive_in(&folder(root))
-}
-
-/// The same of a workshop.
-pub fn is_alive_in(folder: &Path) -> bool {
-    match File::open(folder.join(ALIVE)).map(|file| file.try_lock()) {
+    match File::open(folder(root).join(ALIVE)).map(|file| file.try_lock()) {
         Ok(Err(fs::TryLockError::WouldBlock)) => true,
         // No such file, or nobody holds it.
         _ => false,
