@@ -13,21 +13,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use support::framework::write;
+use support::framework::{noise, write};
 use support::{Sandbox, git, system};
-
-/// What does not compress.
-fn noise(bytes: usize, mut seed: u64) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes + 8);
-    while out.len() < bytes {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        out.extend(seed.to_le_bytes());
-    }
-    out.truncate(bytes);
-    out
-}
 
 fn database(path: &Path, rows: u32) {
     let connection = Connection::open(path).unwrap();

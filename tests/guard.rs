@@ -289,16 +289,21 @@ fn what_can_not_be_put_back_is_said_and_put_back_later() {
     fs::write(&stop, "").unwrap();
 }
 
+/// A command that spoils the databases, says so, and ends when it may.
+fn spoils_and_waits(begun: &Path, go: &Path) -> String {
+    format!(
+        "{SPOIL} : > '{}'; while [ ! -e '{}' ]; do sleep 0.05; done; exit 4",
+        begun.display(),
+        go.display()
+    )
+}
+
 /// The same by a program that was there before, which does not know the guard.
 #[test]
 fn somebody_elses_lock_is_waited_for_by_nobody_and_named() {
     let guarded = Guarded::new();
     let (begun, go) = (guarded.sandbox().path("begun"), guarded.sandbox().path("go"));
-    let script = format!(
-        "{SPOIL} : > '{}'; while [ ! -e '{}' ]; do sleep 0.05; done; exit 4",
-        begun.display(),
-        go.display()
-    );
+    let script = spoils_and_waits(&begun, &go);
     let child = guarded.spawn(&script);
     until(|| begun.exists(), "the command");
     let locker = Locker::start(&guarded.path(DATABASES[0]), false);
@@ -339,11 +344,7 @@ fn a_backup_inside_works_and_a_second_guard_does_not() {
 fn another_run_in_the_store_is_waited_for() {
     let guarded = Guarded::new();
     let (begun, go) = (guarded.sandbox().path("begun"), guarded.sandbox().path("go"));
-    let script = format!(
-        "{SPOIL} : > '{}'; while [ ! -e '{}' ]; do sleep 0.05; done; exit 4",
-        begun.display(),
-        go.display()
-    );
+    let script = spoils_and_waits(&begun, &go);
     let mut child = guarded.spawn(&script);
     until(|| begun.exists(), "the command");
     let lock = fs::File::open(guarded.sandbox().store().join(".lock")).unwrap();

@@ -14,22 +14,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde_json::Value;
-use support::framework::write;
+use support::framework::{noise, write};
 use support::servers::{Far, WAYS, Way, find, free_port, put_before};
 use support::{Output, Sandbox, archives, git, system};
-
-/// What does not compress.
-fn noise(bytes: usize, mut seed: u64) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes + 8);
-    while out.len() < bytes {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        out.extend(seed.to_le_bytes());
-    }
-    out.truncate(bytes);
-    out
-}
 
 /// A commit, a database, and one private file of so many bytes.
 fn sandbox_of(bytes: usize) -> Sandbox {

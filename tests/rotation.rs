@@ -8,10 +8,10 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use support::dated::{ENDS, moment, project, run, store};
+use support::killing::{killed_at, tracer};
 use support::tree::{differences, fingerprint};
 use support::{Sandbox, system};
 
@@ -432,29 +432,6 @@ fn a_backup_that_finds_no_room_empties_the_trash_first() {
     assert_eq!(output.stdout.matches(", verified\n").count(), 25, "{output:?}");
 }
 
-fn traced() -> bool {
-    let works =
-        Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
-    if !works.is_ok_and(|status| status.success()) {
-        system::skip("strace is not there or may not trace, so no run is killed at a given system call");
-        return false;
-    }
-    true
-}
-
-/// Runs `prune` and kills it at the n-th call; false when there were not so many.
-fn killed_at(sandbox: &Sandbox, call: &str, n: usize) -> bool {
-    let mut command = sandbox.command("strace");
-    command.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
-    command.args(["-e", &format!("inject={call}:signal=KILL:when={n}"), "--"]);
-    command.arg(sandbox.program()).args(["prune", "--store", store(sandbox).to_str().unwrap()]);
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    let killed = !output.status.success();
-    assert!(!killed || output.status.code().is_none(), "not killed at {call} {n}, but failed:\n{said}");
-    killed
-}
-
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -470,7 +447,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn a_prune_killed_at_any_step_loses_nothing_but_what_was_meant() {
-    if !traced() {
+    if !tracer() {
         return;
     }
     let (sandbox, mould) = project();
@@ -498,6 +475,7 @@ fn a_prune_killed_at_any_step_loses_nothing_but_what_was_meant() {
     let look = || (ids(&store), ids(&store.join("safety")), ids(&trash));
     let end = look();
     let start_ids = (ids(&start), ids(&start.join("safety")));
+    let prune = ["prune".into(), "--store".into(), store.clone().into_os_string()];
     let mut total = 0;
     for (call, step) in
         [("rename", 1), ("renameat2", 1), ("unlink", 1), ("fsync", 1), ("mkdir", 1), ("openat", 7)]
@@ -506,7 +484,7 @@ fn a_prune_killed_at_any_step_loses_nothing_but_what_was_meant() {
         loop {
             fs::remove_dir_all(&store).unwrap();
             copy(&start, &store);
-            if !killed_at(&sandbox, call, n) {
+            if !killed_at(&sandbox, call, n, &prune) {
                 break;
             }
             let when = format!("killed at {call} {n}");

@@ -208,3 +208,16 @@ mod unix {
         }
     }
 }
+
+/// What does not compress.
+pub fn noise(bytes: usize, mut seed: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes + 8);
+    while out.len() < bytes {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        out.extend(seed.to_le_bytes());
+    }
+    out.truncate(bytes);
+    out
+}

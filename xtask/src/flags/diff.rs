@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::restore::only;
-use super::table::{FAILED, Opt, USAGE, Verb, switch, value};
+use super::table::{FAILED, ONLY, USAGE, Verb, switch, value};
 use super::words::Words;
 use super::{Command, named};
 use crate::base::escape::escape;
@@ -26,13 +26,7 @@ has another type or another bit. A commit is what is no backup and means one to 
 commit only what git tracks is compared, byte for byte as git stores it, so files that git converts (line endings, \
 filters, LFS) differ. Reads only; copies of the databases go to the system's temporary folder and are removed.",
     options: &[
-        Opt {
-            name: "--only",
-            value: Some("PATH"),
-            repeated: true,
-            about: "only this file or folder, from the top of the project; *, ? and **/ match names and folders \
-(quote them); may be given more than once",
-        },
+        ONLY,
         switch("--rows", "list the rows that differ, keys first; the first 100 of each table, in JSON too"),
         value("--rows-max", "N", "list the first N of each table"),
     ],

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::table::{FAILED, NOT_FOUND, Opt, USAGE, Verb, switch, value};
+use super::table::{FAILED, NOT_FOUND, ONLY, USAGE, Verb, switch, value};
 use super::words::Words;
 use super::{Command, named};
 use crate::base::escape::escape;
@@ -25,13 +25,7 @@ takes it back. Files that the backup does not hold stay, and git stays as it is,
 with exit code 2.",
     options: &[
         value("--to", "DIR", "restore into this folder instead, new or empty; the project is not touched"),
-        Opt {
-            name: "--only",
-            value: Some("PATH"),
-            repeated: true,
-            about: "only this file or folder, from the top of the project; *, ? and **/ match names and folders \
-(quote them); may be given more than once",
-        },
+        ONLY,
         switch("--exact", "also remove files, and with --git refs, that the backup does not hold"),
         switch("--git", "also put back HEAD, index, branches, tags and stash as the backup has them"),
         switch("--sql-only", "build the databases from the SQL dumps instead of the saved pages"),

@@ -32,6 +32,15 @@ pub const fn value(name: &'static str, value: &'static str, about: &'static str)
     Opt { name, value: Some(value), repeated: false, about }
 }
 
+/// Which paths of a project a verb deals with.
+pub const ONLY: Opt = Opt {
+    name: "--only",
+    value: Some("PATH"),
+    repeated: true,
+    about: "only this file or folder, from the top of the project; *, ? and **/ match names and folders \
+(quote them); may be given more than once",
+};
+
 /// One verb.
 pub struct Verb {
     /// What is typed.
