@@ -117,6 +117,31 @@ fn what_the_next_backup_would_say_is_said_now() {
     assert_eq!(codes(&status(&sandbox, 3)), ["!configuration"]);
 }
 
+/// A destroyed header makes a database an ordinary file, which every backup saves without a word.
+#[test]
+fn a_database_that_is_none_any_more_is_told_until_it_is_one_again() {
+    let sandbox = small_project();
+    database(&sandbox, "left.db");
+    run(&sandbox, &["backup"]).ok();
+    let id = run(&sandbox, &["list", "--json"]).ok().json()["backups"][0]["id"].as_str().unwrap().to_owned();
+    for name in ["index.db", "left.db"] {
+        write(&sandbox.project(), name, "no database\n");
+    }
+    let told = || codes(&status(&sandbox, 3)).iter().filter(|code| *code == "!no-database-any-more").count();
+    assert_eq!(told(), 2);
+    for _ in 0..3 {
+        run(&sandbox, &["backup"]).code(3).says("index.db").says("none any more");
+        assert_eq!(told(), 2);
+    }
+    // One is excluded; the other comes back as the hint says.
+    let restore = format!("cargo xtask restore {id} --only 'index.db'");
+    run(&sandbox, &["backup"]).code(3).says(&restore);
+    run(&sandbox, &["restore", &id, "--only", "index.db", "--force"]).ok();
+    write(&sandbox.project(), "Cargo.toml", "[workspace.metadata.backup]\nexclude = ['left.db']\n");
+    run(&sandbox, &["backup"]).ok();
+    assert!(!codes(&status(&sandbox, 0)).contains(&"!no-database-any-more".to_owned()));
+}
+
 #[test]
 fn age_and_damage_decide_over_the_exit_code() {
     let (sandbox, mould) = project();

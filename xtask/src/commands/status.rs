@@ -10,6 +10,7 @@ use crate::base::finding::Finding;
 use crate::base::id::BackupId;
 use crate::base::monitor::Monitor;
 use crate::flags::Status;
+use crate::procedures::lost_databases;
 use crate::procedures::place::Place;
 use crate::procedures::prove;
 use crate::procedures::recover;
@@ -227,10 +228,12 @@ fn of_project(
     let newest = health::newest_good(&seen(judged), now);
     let mut since = None;
     let mut old = Vec::new();
+    let mut lost = Vec::new();
     if let Some(newest) = newest {
         match prove::open(&newest.entry.archive) {
             Ok((archive, manifest)) => {
                 since = Some(since::since(&scan, &archive, &manifest));
+                lost = lost_databases::since(&newest.known.id, &manifest, &project, &scan);
                 old = manifest.findings;
             }
             Err(error) => {
@@ -246,13 +249,13 @@ fn of_project(
         findings.push(Finding::problem("database-not-saved", text).at(path).hint("cargo xtask backup"));
     }
     // What the next backup will say, and what the newest one said besides.
-    let known =
-        |one: &Finding| scan.findings.iter().any(|now| (&now.code, &now.path) == (&one.code, &one.path));
+    let all = scan.findings.iter().chain(&lost);
+    let known = |one: &Finding| all.clone().any(|now| (&now.code, &now.path) == (&one.code, &one.path));
     findings.extend(old.iter().filter(|one| one.is_problem() && !known(one)).map(|one| Finding {
         message: format!("in the newest good backup: {}", one.message),
         ..one.clone()
     }));
-    findings.extend(scan.findings.iter().cloned());
+    findings.extend(scan.findings.iter().chain(&lost).cloned());
     Ok(Some(Unsaved::of(&since, &scan)))
 }
 

@@ -14,7 +14,7 @@ pub mod download;
 pub mod extract;
 pub mod guard;
 pub mod journal;
-mod lost_databases;
+pub mod lost_databases;
 pub mod mail;
 mod marks;
 pub mod place;

@@ -135,12 +135,7 @@ fn take_inner(
     });
     let scan = survey::survey(project, store.root(), &opened, &request.also, &mut findings)?;
     if request.kind != BackupKind::Safety {
-        // Those that the configuration leaves out are databases all the same.
-        let is_present = |path: &SafePath| {
-            let log = SafePath::new([path.bytes(), b"-wal"].concat());
-            scan.databases.binary_search(path).is_ok() || log.is_ok_and(|log| scan.sidecars.contains(&log))
-        };
-        findings.extend(lost_databases::findings(store, &project.root, &is_present));
+        findings.extend(lost_databases::since_newest(store, project, &scan));
         findings.extend(guard::half_way(&project.root));
     }
     let scratch = store.scratch()?;
