@@ -45,8 +45,8 @@ pub fn since(id: &BackupId, manifest: &Manifest, project: &Project, scan: &Scan)
                 Finding::problem(DESTROYED, text)
                     .at(path)
                     .hint(format!(
-                    "bring it back: cargo xtask restore {id} --only '{path}'; or if it is meant to be none, name \
-                     it in `exclude` of Cargo.toml"
+                    "name it in `exclude` of Cargo.toml if it is meant to be none; or bring it back: cargo xtask \
+                     restore {id} --only '{path}'"
                 ))
             } else {
                 let text = format!("it was a database in backup {id}, and is gone");
