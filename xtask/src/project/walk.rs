@@ -20,7 +20,7 @@ use crate::base::safe_path::{SafePath, is_git_name};
 use crate::base::{file_facts, interrupt, links, os_name};
 
 /// Where restores are staged.
-const STAGING: &[u8] = b".xtask-restore";
+pub(super) const STAGING: &[u8] = b".xtask-restore";
 
 /// What the walk found.
 #[derive(Default)]

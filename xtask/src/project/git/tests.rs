@@ -13,8 +13,12 @@ use super::*;
 mod cases;
 mod hostile;
 mod moment;
+mod new_branch;
 mod replaced;
 mod replaced_hostile;
+mod revisions;
+mod written_out;
+mod written_out_hostile;
 
 /// A working copy `project` in a folder of its own.
 pub struct Sandbox {

@@ -22,6 +22,9 @@ use crate::base::finding::Finding;
 use crate::base::safe_path::SafePath;
 use crate::base::{interrupt, os_name};
 
+/// Bits of an entry's flags that tell its stage (gitformat-index(5)).
+pub(super) const STAGE_BITS: u16 = 0x3000;
+
 /// What became of the work in a working copy.
 #[derive(Default)]
 pub(super) struct Work {
@@ -47,12 +50,12 @@ pub(super) struct Head {
 
 /// One entry of the index.
 pub(super) struct Entry<'a> {
-    mode: &'a [u8],
-    id: String,
-    stage: u8,
+    pub mode: &'a [u8],
+    pub id: String,
+    pub stage: u8,
     pub path: &'a [u8],
     /// Not in the working copy on purpose (sparse checkout).
-    skipped: bool,
+    pub skipped: bool,
 }
 
 /// Commits index and working files of the twin with the git command.

@@ -6,12 +6,9 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use git2::{Delta, DiffOptions, Index, ObjectType, Repository};
 
-use super::trees::{INDEX_MESSAGE, WORKTREE_MESSAGE, Work, commit_text, is_empty_tree};
+use super::trees::{INDEX_MESSAGE, STAGE_BITS, WORKTREE_MESSAGE, Work, commit_text, is_empty_tree};
 use super::twin::Twin;
 use crate::base::{interrupt, os_name};
-
-/// Bits of an entry's flags that tell its stage (gitformat-index(5)).
-const STAGE_BITS: u16 = 0x3000;
 
 /// Lets libgit2 write trees of objects that the desk does not have: they are in the project.
 fn allow_absent() {

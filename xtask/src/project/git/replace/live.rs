@@ -120,8 +120,10 @@ fn packed(path: &Path) -> Result<BTreeMap<Vec<u8>, Packed>> {
             }
             Some(_) => {}
         }
-        let id = bare.get(..40).and_then(|id| std::str::from_utf8(id).ok()).filter(|id| refs::is_id(id));
-        let name = bare.get(40..).and_then(|rest| rest.strip_prefix(b" ".as_slice()));
+        // 40 digits (SHA-1) or 64 (SHA-256).
+        let space = bare.iter().position(|&b| b == b' ').unwrap_or(bare.len());
+        let id = std::str::from_utf8(&bare[..space]).ok().filter(|id| refs::is_id(id));
+        let name = bare.get(space + 1..);
         let (Some(id), Some(name)) = (id, name) else {
             let error = anyhow::anyhow!(
                 "a line is neither a ref nor a remark: {:?}",

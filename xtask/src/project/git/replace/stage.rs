@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
+use super::super::Git;
 use super::super::refs::{self, Value};
 use super::super::saved::{self, regular};
 use super::super::twin::write;
@@ -42,7 +43,7 @@ pub(super) fn all(sides: &Sides<'_>, cut_off: &BTreeSet<String>, work: &Path) ->
         staging.file("HEAD", Some(saved::line(&sides.wanted.head).as_bytes()))?;
     }
     staging.index()?;
-    staging.belong(&staging.new)?;
+    belong(sides.git, &staging.new)?;
     durable::sync_tree(&staging.new).with_context(|| format!("can't sync {}", staging.new.display()))?;
     Ok(staging.replaced)
 }
@@ -208,36 +209,38 @@ impl Staging<'_> {
         self.replace(Path::new("index"), is_there);
         Ok(())
     }
+}
 
-    /// Gives what is staged owner and mode of what is there.
-    fn belong(&self, folder: &Path) -> Result<()> {
-        let git = self.sides.git;
-        let like = |name: &str| -> Result<file_facts::Attributes> {
-            let path = git.common.join(name);
-            let meta = fs::metadata(&path).with_context(|| format!("can't read {}", path.display()))?;
-            Ok(file_facts::attributes(&meta))
-        };
-        let (for_files, for_folders) = (like("HEAD")?, like("refs")?);
-        let mut open = vec![folder.to_path_buf()];
-        while let Some(folder) = open.pop() {
-            for entry in fs::read_dir(&folder).with_context(|| format!("can't read {}", folder.display()))? {
-                let (path, kind) = {
-                    let entry = entry?;
-                    (entry.path(), entry.file_type()?)
-                };
-                let like = if kind.is_dir() { &for_folders } else { &for_files };
-                file_facts::set_owner(&path, like.uid, like.gid)?;
-                if !kind.is_symlink() {
-                    file_facts::set_mode(&path, like.mode)
-                        .with_context(|| format!("can't set the mode of {}", path.display()))?;
-                }
-                if kind.is_dir() {
-                    open.push(path);
-                }
+/// Gives what is staged owner and mode of what is there.
+///
+/// # Errors
+/// When one of either can't be read or set.
+pub(super) fn belong(git: &Git, folder: &Path) -> Result<()> {
+    let like = |name: &str| -> Result<file_facts::Attributes> {
+        let path = git.common.join(name);
+        let meta = fs::metadata(&path).with_context(|| format!("can't read {}", path.display()))?;
+        Ok(file_facts::attributes(&meta))
+    };
+    let (for_files, for_folders) = (like("HEAD")?, like("refs")?);
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("can't read {}", folder.display()))? {
+            let (path, kind) = {
+                let entry = entry?;
+                (entry.path(), entry.file_type()?)
+            };
+            let like = if kind.is_dir() { &for_folders } else { &for_files };
+            file_facts::set_owner(&path, like.uid, like.gid)?;
+            if !kind.is_symlink() {
+                file_facts::set_mode(&path, like.mode)
+                    .with_context(|| format!("can't set the mode of {}", path.display()))?;
+            }
+            if kind.is_dir() {
+                open.push(path);
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Lines of `packed-refs`: name, id, and the line itself with what may follow it.
