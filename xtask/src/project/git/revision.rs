@@ -2,9 +2,11 @@
 //! `HEAD@{yesterday}`, `@{upstream}` and an index's `:path` mean what they mean to git in this working copy.
 //! A name that could mean two things is refused: on such a day nobody should have to guess which one it was.
 
+mod by_library;
+
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use serde::Serialize;
 
 use super::Git;
@@ -14,7 +16,6 @@ use super::run::{Answer, Input, Program, answer, output};
 use crate::base::clock::Instant;
 use crate::base::escape::escape;
 use crate::base::failure::{Failure, Kind};
-use crate::base::interrupt;
 
 /// One commit, as far as people tell commits apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -52,17 +53,20 @@ pub fn resolve(git: &Git, rev: &str) -> Result<Commit> {
         let text = format!("{:?} is no name of a commit", escape(rev.as_bytes()));
         return Err(Failure::new(Kind::Usage, text).hint(LIST).into());
     }
-    if rev.contains("..") && !rev.starts_with(":/") && !rev.contains("{/") {
+    if rev.starts_with(':') && !rev.starts_with(":/") {
+        return Err(is_no_commit(rev, "blob"));
+    }
+    if rev.starts_with('^') || rev.contains("..") && !rev.starts_with(":/") && !rev.contains("{/") {
         let text = format!("{} names more than one commit", escape(rev.as_bytes()));
         return Err(Failure::new(Kind::Usage, text).hint(LIST).into());
     }
     match (&git.program, &git.library) {
         (Some(program), _) => told(git, program, &id_by_command(git, program, rev)?),
         (None, Some(library)) => {
-            let id = id_by_library(library, rev)?;
-            from_library(library, id, &names_by_library(library)?)
+            let id = by_library::id(library, rev)?;
+            by_library::commit(library, id, &by_library::names(library)?)
         }
-        (None, None) => Err(anyhow::anyhow!("this repository needs the git command")),
+        (None, None) => Err(anyhow!("this repository needs the git command")),
     }
 }
 
@@ -80,16 +84,7 @@ pub fn recent(git: &Git, count: usize) -> Result<Vec<Commit>> {
         return listed(git, program, &["-n", &count.to_string(), "HEAD"]);
     }
     let library = git.library.as_ref().context("this repository needs the git command")?;
-    let names = names_by_library(library)?;
-    let head = match library.head() {
-        Err(error) if error.code() == git2::ErrorCode::UnbornBranch => return Ok(Vec::new()),
-        head => head.context("HEAD can't be read")?.peel_to_commit().context("HEAD leads to no commit")?,
-    };
-    let mut walk = library.revwalk()?;
-    walk.set_sorting(git2::Sort::TIME)?;
-    walk.push(head.id())?;
-    let ids: Vec<git2::Oid> = walk.take(count).collect::<Result<_, _>>().context("the history is damaged")?;
-    ids.into_iter().map(|id| from_library(library, id, &names)).collect()
+    by_library::recent(library, count)
 }
 
 /// What a commit is, by its id.
@@ -99,8 +94,10 @@ pub fn recent(git: &Git, count: usize) -> Result<Vec<Commit>> {
 pub(super) fn commit(git: &Git, id: &str) -> Result<Commit> {
     match (&git.program, &git.library) {
         (Some(program), _) => told(git, program, id),
-        (None, Some(library)) => from_library(library, git2::Oid::from_str(id)?, &names_by_library(library)?),
-        (None, None) => Err(anyhow::anyhow!("this repository needs the git command")),
+        (None, Some(library)) => {
+            by_library::commit(library, git2::Oid::from_str(id)?, &by_library::names(library)?)
+        }
+        (None, None) => Err(anyhow!("this repository needs the git command")),
     }
 }
 
@@ -144,35 +141,38 @@ fn id_by_command(git: &Git, program: &Program, rev: &str) -> Result<String> {
 
 /// What git warns of while it gives an answer all the same.
 fn doubtful(rev: &str, said: &str) -> Result<()> {
-    let shown = escape(rev.as_bytes());
     if let Some(line) = said.lines().find(|line| line.contains("only goes back to")) {
-        let what = line.trim_start_matches("warning: ").trim();
-        return Err(Failure::new(Kind::NotFound, format!("{shown} is before git's record of it: {what}"))
-            .hint("cargo xtask restore-git --at TIME goes by the times of the commits from there on")
-            .into());
+        return Err(before_the_log(rev, line.trim_start_matches("warning: ").trim()));
     }
     if said.contains("is ambiguous") {
-        let candidates: Vec<&str> = (said.lines())
-            .filter_map(|line| line.strip_prefix("hint:   ").map(str::trim))
-            .filter(|line| !line.is_empty())
-            .collect();
-        let mut failure =
-            Failure::new(Kind::Usage, format!("{shown} is ambiguous: it could mean several things"));
-        for candidate in candidates.iter().take(5) {
-            failure = failure.hint(format!("it could be {candidate}"));
-        }
-        return Err(failure
-            .hint("name a ref in full (refs/heads/NAME, refs/tags/NAME), or more digits of the id")
-            .into());
+        let candidates = said.lines().filter_map(|line| line.strip_prefix("hint:   ").map(str::trim));
+        let candidates: Vec<String> = candidates.filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        return Err(ambiguous(rev, &candidates));
     }
     Ok(())
+}
+
+fn before_the_log(rev: &str, what: &str) -> Error {
+    let text = format!("{} is before git's record of it: {what}", escape(rev.as_bytes()));
+    Failure::new(Kind::NotFound, text)
+        .hint("cargo xtask restore-git --at TIME goes by the times of the commits from there on")
+        .into()
+}
+
+fn ambiguous(rev: &str, candidates: &[String]) -> Error {
+    let text = format!("{} is ambiguous: it could mean several things", escape(rev.as_bytes()));
+    let mut failure = Failure::new(Kind::Usage, text);
+    for candidate in candidates.iter().take(5) {
+        failure = failure.hint(format!("it could be {candidate}"));
+    }
+    failure.hint("name a ref in full (refs/heads/NAME, refs/tags/NAME), or more digits of the id").into()
 }
 
 fn kind_of(git: &Git, program: &Program, id: &str) -> Result<String> {
     Ok(ask(git, program, &["cat-file", "-t", id])?.text())
 }
 
-fn is_no_commit(rev: &str, kind: &str) -> anyhow::Error {
+fn is_no_commit(rev: &str, kind: &str) -> Error {
     let what = match kind {
         "blob" => "a file",
         "tree" => "a folder",
@@ -185,7 +185,7 @@ fn is_no_commit(rev: &str, kind: &str) -> anyhow::Error {
         .into()
 }
 
-fn unknown(git: &Git, rev: &str) -> anyhow::Error {
+fn unknown(git: &Git, rev: &str) -> Error {
     let unborn = recent(git, 1).is_ok_and(|found| found.is_empty());
     let text = if unborn {
         format!("there is no commit {}: nothing is committed on this branch yet", escape(rev.as_bytes()))
@@ -274,60 +274,4 @@ fn names_by_command(git: &Git, program: &Program) -> Result<Names> {
     let head = ask(git, program, &["rev-parse", "--verify", "--quiet", "HEAD"])?;
     all.extend(head.ok.then(|| (head.text(), (0, "HEAD".to_owned()))));
     Ok(sorted(all))
-}
-
-fn names_by_library(library: &git2::Repository) -> Result<Names> {
-    let mut all = Vec::new();
-    for reference in library.references().context("the refs can't be read")? {
-        // One that is broken names no commit.
-        let Ok(reference) = reference else { continue };
-        let (Some(name), Ok(commit)) =
-            (reference.name().ok().and_then(short_name), reference.peel_to_commit())
-        else {
-            continue;
-        };
-        all.push((commit.id().to_string(), name));
-    }
-    if let Ok(head) = library.head().and_then(|head| head.peel_to_commit()) {
-        all.push((head.id().to_string(), (0, "HEAD".to_owned())));
-    }
-    Ok(sorted(all))
-}
-
-fn id_by_library(library: &git2::Repository, rev: &str) -> Result<git2::Oid> {
-    interrupt::check()?;
-    let name = rev.split(['~', '^', '@', ':']).next().unwrap_or_default();
-    let places = ["", "refs/", "refs/tags/", "refs/heads/", "refs/remotes/"];
-    let there: Vec<String> = (places.iter().map(|place| format!("{place}{name}")))
-        .filter(|full| !name.is_empty() && library.find_reference(full).is_ok())
-        .collect();
-    if there.len() > 1 {
-        doubtful(rev, &format!("is ambiguous\nhint:   {}", there.join("\nhint:   ")))?;
-    }
-    let object = match library.revparse_single(rev) {
-        Ok(object) => object,
-        Err(error) if error.code() == git2::ErrorCode::Ambiguous => {
-            doubtful(rev, "is ambiguous")?;
-            return Err(error.into());
-        }
-        Err(_) => {
-            let failure =
-                Failure::new(Kind::NotFound, format!("there is no commit {}", escape(rev.as_bytes())));
-            return Err(failure.hint(LIST).into());
-        }
-    };
-    let kind = object.kind().map_or("", |kind| kind.str());
-    object.peel_to_commit().map(|commit| commit.id()).map_err(|_| is_no_commit(rev, kind))
-}
-
-fn from_library(library: &git2::Repository, id: git2::Oid, names: &Names) -> Result<Commit> {
-    let commit = library.find_commit(id).with_context(|| format!("the commit {id} can't be read"))?;
-    let id = id.to_string();
-    Ok(Commit {
-        author: String::from_utf8_lossy(commit.author().name_bytes()).into_owned(),
-        moment: Instant(commit.time().seconds()),
-        subject: String::from_utf8_lossy(commit.summary_bytes().unwrap_or_default()).into_owned(),
-        refs: names.get(&id).cloned().unwrap_or_default(),
-        id,
-    })
 }

@@ -50,8 +50,26 @@ fn every_form_that_git_knows() {
     let head = git_id(&sandbox, "HEAD");
     let short = &head[..7];
     for rev in [
-        "HEAD", "@", "main", "refs/heads/main", "heads/main", "HEAD~2", "HEAD^", "light", "annotated", "annotated^{}",
-        "side~1", ":/hour 1", "main^{/hour 0}", "HEAD@{0}", "HEAD@{1}", "@{-1}", "main@{1}", "side", &head, short,
+        "HEAD",
+        "@",
+        "main",
+        "refs/heads/main",
+        "heads/main",
+        "HEAD~2",
+        "HEAD^",
+        "light",
+        "annotated",
+        "annotated^{}",
+        "side~1",
+        ":/hour 1",
+        "main^{/hour 0}",
+        "HEAD@{0}",
+        "HEAD@{1}",
+        "@{-1}",
+        "main@{1}",
+        "side",
+        &head,
+        short,
     ] {
         let expected = git_id(&sandbox, rev);
         let expected = git_id(&sandbox, &format!("{expected}^{{commit}}"));
@@ -98,8 +116,7 @@ fn what_is_no_commit_is_refused_with_the_next_step() {
             let with = git.program.is_some();
             let error = resolve(&git, rev).unwrap_err();
             let found = kind_of(&error);
-            let expected = if rev == "^HEAD" && !with { Kind::NotFound } else { kind };
-            assert_eq!(found, expected, "{rev:?}, git command: {with}: {error:#}");
+            assert_eq!(found, kind, "{rev:?}, git command: {with}: {error:#}");
             assert!(!hints_of(&error).is_empty(), "{rev:?}: {error:#}");
         }
     }
@@ -108,10 +125,22 @@ fn what_is_no_commit_is_refused_with_the_next_step() {
         assert!(error.to_string().contains("ambiguous"), "{error:#}");
         assert_eq!(resolve(&git, "refs/tags/twice").unwrap().id, git_id(&sandbox, "HEAD~1"));
     }
-    // The log begins when the test did.
-    let error = resolve(&opened(&sandbox.root, Program::find()), "HEAD@{2001-01-01}").unwrap_err();
-    assert_eq!(kind_of(&error), Kind::NotFound, "{error:#}");
-    assert!(error.to_string().contains("only goes back to"), "{error:#}");
+    // The log begins when the commits do.
+    for git in both(&sandbox.root) {
+        for rev in ["HEAD@{2001-01-01}", "HEAD@{2001-01-01}~1", "main@{2001-01-01}"] {
+            let error = resolve(&git, rev).unwrap_err();
+            assert_eq!(kind_of(&error), Kind::NotFound, "{error:#}");
+        }
+        assert_eq!(resolve(&git, "main@{1 hour ago}").unwrap().id, git_id(&sandbox, "main"));
+    }
+    // Where it began with something, git answers with that.
+    let (first, second) = (git_id(&sandbox, "main~3"), git_id(&sandbox, "main~2"));
+    let line = format!("{first} {second} T <t@example.com> {} +0000\tx\n", BEGIN + 3600);
+    fs::write(sandbox.root.join(".git/logs/HEAD"), line).unwrap();
+    for git in both(&sandbox.root) {
+        let error = resolve(&git, "HEAD@{2001-01-01}").unwrap_err();
+        assert!(error.to_string().contains("before git's record"), "{error:#}");
+    }
 }
 
 #[test]
@@ -138,7 +167,8 @@ fn before_the_first_commit_and_away_from_branches() {
 fn recent_commits_come_newest_first() {
     let sandbox = sandbox();
     sandbox.git(&["merge", "-q", "--no-ff", "-m", "merged", "side"]);
-    let expected: Vec<String> = sandbox.git(&["log", "-n", "4", "--format=%H"]).lines().map(str::to_owned).collect();
+    let expected: Vec<String> =
+        sandbox.git(&["log", "-n", "4", "--format=%H"]).lines().map(str::to_owned).collect();
     let found = both(&sandbox.root).map(|git| recent(&git, 4).unwrap());
     assert_eq!(found[0].iter().map(|commit| commit.id.clone()).collect::<Vec<_>>(), expected);
     assert_eq!(found[0], found[1]);
@@ -166,7 +196,8 @@ fn the_reflog_goes_before_the_times_of_commits() {
     let side = git_id(&sandbox, "side");
     log(&sandbox, &[(2, &ids[2]), (3, &ids[3]), (6, &side), (7, &ids[3])]);
     for git in both(&sandbox.root) {
-        for (hour, id) in [(2, &ids[2]), (3, &ids[3]), (5, &ids[3]), (6, &side), (7, &ids[3]), (900, &ids[3])] {
+        for (hour, id) in [(2, &ids[2]), (3, &ids[3]), (5, &ids[3]), (6, &side), (7, &ids[3]), (900, &ids[3])]
+        {
             let (commit, how) = at_hour(&git, hour * 4);
             assert_eq!((&commit.id, matches!(how, How::Reflog { .. })), (id, true), "hour {hour}");
         }
@@ -216,7 +247,10 @@ fn reftables_and_sha256_are_asked_through_the_command() {
         assert_eq!(resolve(&git, "HEAD~1").unwrap().id, git_id(&sandbox, "HEAD~1"));
         assert!(matches!(at(&git, Instant::now()).unwrap().1, How::Reflog { .. }));
         let (commit, how) = at(&git, Instant(BEGIN + 1800)).unwrap();
+        assert_eq!((commit.id, how), (git_id(&sandbox, "HEAD~1"), How::Reflog { since: Instant(BEGIN) }));
+        sandbox.git(&["reflog", "expire", "--expire=all", "--all"]);
+        let (commit, how) = at(&git, Instant(BEGIN + 1800)).unwrap();
         assert_eq!(commit.id, git_id(&sandbox, "HEAD~1"));
-        assert!(matches!(how, How::CommitTime { .. }), "{how:?}");
+        assert_eq!(how, How::CommitTime { line: git_id(&sandbox, "HEAD") });
     }
 }

@@ -40,7 +40,6 @@ pub fn by_git(sandbox: &Sandbox, root: &Path, rev: &str) -> BTreeMap<PathBuf, (u
     let done = Command::new("cp").arg("-a").arg(root.join(".git")).arg(&copy).status().unwrap();
     assert!(done.success());
     let _ = fs::remove_file(copy.join(".git/index"));
-    let _ = fs::remove_dir_all(copy.join(".git/filter-is-off"));
     let script = "umask 022; exec git -c core.hooksPath=/dev/null checkout -q -f --detach \"$1\"";
     let output = Command::new("sh")
         .args(["-c", script, "sh", rev])
@@ -195,7 +194,6 @@ fn history(sandbox: &Sandbox, seed: u64) {
                 let target = dice.of(&["a.txt", "dir", "../outside", "/nowhere", "caf\u{e9}"]);
                 thing.1 = target.as_bytes().to_vec();
             }
-            // Macros may stand at the top only.
             files.retain(|known, _| {
                 !known.starts_with(&format!("{path}/")) && !path.starts_with(&format!("{known}/"))
             });
