@@ -129,12 +129,14 @@ fn id_by_command(git: &Git, program: &Program, rev: &str) -> Result<String> {
     doubtful(rev, &anything.err)?;
     if anything.ok && refs::is_id(&anything.text()) {
         let kind = kind_of(git, program, &anything.text())?;
-        if kind != "commit" && kind != "tag" {
+        if matches!(kind.as_str(), "blob" | "tree" | "tag") {
             return Err(is_no_commit(rev, &kind));
         }
-        let text =
-            format!("{} is there, and the {kind} can't be read: {}", escape(rev.as_bytes()), first.err);
-        return Err(Failure::new(Kind::NotFound, text).hint("`git fsck` tells what is missing").into());
+        if anything.text() == rev {
+            return Err(unknown(git, rev));
+        }
+        let text = format!("{} is {}, which is not there", escape(rev.as_bytes()), anything.text());
+        return Err(Failure::new(Kind::NotFound, text).hint("git fsck tells what is missing").into());
     }
     Err(unknown(git, rev))
 }
@@ -259,11 +261,15 @@ fn sorted(mut all: Vec<(String, (u8, String))>) -> Names {
 }
 
 fn names_by_command(git: &Git, program: &Program) -> Result<Names> {
-    let mut command = program.at(&git.root);
-    command.args(["for-each-ref", "--format=%(objectname) %(*objectname) %(refname)"]);
-    let listed = output(command, Input::Nothing)?;
+    let list = |format: &str| ask(git, program, &["for-each-ref", format]);
+    let mut listed = list("--format=%(objectname) %(*objectname) %(refname)")?;
+    if !listed.ok {
+        // One ref that leads nowhere ends the whole list. Without looking at objects there is one, of which
+        // only annotated tags are lost, and names are no more than a help.
+        listed = list("--format=%(objectname)  %(refname)")?;
+    }
     let mut all = Vec::new();
-    for line in String::from_utf8_lossy(&listed).lines() {
+    for line in String::from_utf8_lossy(&listed.out).lines() {
         let mut words = line.split(' ');
         let (Some(id), Some(peeled), Some(name)) = (words.next(), words.next(), words.next()) else {
             continue;

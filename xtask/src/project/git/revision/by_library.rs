@@ -70,16 +70,16 @@ pub(super) fn id(library: &Repository, rev: &str) -> Result<Oid> {
             return Err(Failure::new(Kind::NotFound, text).hint(LIST).into());
         }
     };
-    if is_before_the_log(library, rev) {
-        return Err(before_the_log(rev, "it does not go back that far"));
+    if may_be_before_the_log(library, rev) {
+        return Err(before_the_log(rev, "or right at its beginning, which only the git command tells apart"));
     }
     let kind = object.kind().map_or("", |kind| kind.str());
     object.peel_to_commit().map(|commit| commit.id()).map_err(|_| is_no_commit(rev, kind))
 }
 
-/// Whether `NAME@{TIME}` asks for a time before the log of NAME: libgit2 then answers with what was there when
-/// the log began.
-fn is_before_the_log(library: &Repository, rev: &str) -> bool {
+/// Whether `NAME@{TIME}` may ask for a time before the log of NAME: libgit2 then answers with what it began
+/// with, and keeps to itself that it did.
+fn may_be_before_the_log(library: &Repository, rev: &str) -> bool {
     let Some((name, rest)) = rev.split_once("@{") else { return false };
     let Some((what, _)) = rest.split_once('}') else { return false };
     let is_number = what.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit());
@@ -89,9 +89,10 @@ fn is_before_the_log(library: &Repository, rev: &str) -> bool {
     let full = library.resolve_reference_from_short_name(if name.is_empty() { "HEAD" } else { name });
     let Some(full) = full.ok().and_then(|found| found.name().ok().map(str::to_owned)) else { return false };
     let log = library.reflog(if name == "HEAD" { "HEAD" } else { full.as_str() });
-    let began = log.ok().and_then(|log| Some(log.get(log.len().checked_sub(1)?)?.id_old()));
     let answer = library.revparse_single(&format!("{name}@{{{what}}}")).ok().map(|object| object.id());
-    answer.is_some() && answer == began
+    let (Ok(log), Some(answer)) = (log, answer) else { return false };
+    let oldest = log.len().checked_sub(1).and_then(|last| log.get(last));
+    oldest.is_some_and(|oldest| answer == oldest.id_old() || answer == oldest.id_new())
 }
 
 /// What a commit is.

@@ -125,6 +125,16 @@ fn what_is_no_commit_is_refused_with_the_next_step() {
         assert!(error.to_string().contains("ambiguous"), "{error:#}");
         assert_eq!(resolve(&git, "refs/tags/twice").unwrap().id, git_id(&sandbox, "HEAD~1"));
     }
+    fs::write(sandbox.root.join(".git/refs/heads/gone"), format!("{}\n", "1".repeat(40))).unwrap();
+    let error = resolve(&opened(&sandbox.root, Program::find()), "gone").unwrap_err();
+    assert_eq!(kind_of(&error), Kind::NotFound);
+    assert!(error.to_string().contains(&"1".repeat(40)), "{error:#}");
+    // A branch that leads nowhere keeps nobody from the others.
+    for git in both(&sandbox.root) {
+        assert_eq!(resolve(&git, "HEAD").unwrap().refs, ["HEAD", "main", "twice"]);
+        assert_eq!(recent(&git, 9).unwrap().len(), 4);
+    }
+    fs::remove_file(sandbox.root.join(".git/refs/heads/gone")).unwrap();
     // The log begins when the commits do.
     for git in both(&sandbox.root) {
         for rev in ["HEAD@{2001-01-01}", "HEAD@{2001-01-01}~1", "main@{2001-01-01}"] {
