@@ -145,7 +145,9 @@ const ATTRIBUTES: [&str; 16] = [
     "*.c working-tree-encoding=UTF-32BE text",
 ];
 
-const CONTENTS: [&[u8]; 15] = [
+const CONTENTS: [&[u8]; 16] = [
+    b"long enough that one odd byte alone makes no binary of it, whatever is counted: so it is the CR at the end of \
+      this line that counts, and not the number of odd bytes in it\r\nlast\n",
     b"one\ntwo\n",
     b"one\r\ntwo\r\n",
     b"one\r\ntwo\nthree",
