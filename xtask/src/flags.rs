@@ -14,6 +14,7 @@ mod prune;
 mod pull;
 mod redo;
 mod restore;
+mod restore_git;
 mod show;
 mod status;
 mod sync;
@@ -36,6 +37,7 @@ pub use self::prune::Prune;
 pub use self::pull::Pull;
 pub use self::redo::Redo;
 pub use self::restore::{Restore, Target};
+pub use self::restore_git::{GitTarget, RestoreGit, To};
 pub use self::status::Status;
 pub use self::sync::Sync;
 use self::table::{GLOBAL, PROGRAM, VERBS, Verb};
@@ -98,6 +100,8 @@ pub enum Command {
     Verify(Verify),
     /// `restore`.
     Restore(Restore),
+    /// `restore-git`.
+    RestoreGit(RestoreGit),
     /// `undo`.
     Undo(Undo),
     /// `redo`.

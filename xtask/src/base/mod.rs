@@ -17,6 +17,7 @@ pub mod kind;
 pub mod links;
 pub mod mail_address;
 pub mod monitor;
+pub mod origin;
 pub mod os_name;
 pub mod parallel;
 pub mod pattern;

@@ -1,6 +1,7 @@
 //! What `restore` over a project, `undo` and `redo` share: the plan is shown, somebody says yes, it is carried
 //! out, and told, the command that reverses it as the last line.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,8 +11,11 @@ use super::log::Run;
 use super::{Outcome, show_plan};
 use crate::base::failure::{Failure, Kind, hints_of, is_disk_full, kind_of};
 use crate::base::finding::Finding;
+use crate::base::id::BackupId;
+use crate::base::origin::Origin;
 use crate::procedures::prove;
 use crate::procedures::put_back::{self, Done, GitStep, Order, Prepared};
+use crate::project::git::revision::Commit;
 use crate::project::plan::Change;
 use crate::project::root::Project;
 use crate::store::Store;
@@ -22,10 +26,10 @@ use crate::ui::{self, Answer, Ui};
 pub struct Job<'a> {
     /// To which project.
     pub project: &'a Project,
-    /// From which store.
-    pub store: &'a Store,
-    /// The store's lock; none is needed for a dry run.
-    pub lock: Option<&'a Lock>,
+    /// The folder of its store.
+    pub store: &'a Path,
+    /// The store and its lock; none is needed for a dry run.
+    pub writes: Option<(&'a Store, &'a Lock)>,
     /// The verb.
     pub command: &'static str,
     /// What is put back, for people: `backup 20251201_120000`.
@@ -40,12 +44,30 @@ pub struct Job<'a> {
     pub safety: bool,
     /// The command that reverses it.
     pub reverse: &'static str,
+    /// The commit that is put in place, where it is one.
+    pub commit: Option<CommitLine<'a>>,
+}
+
+/// What `--json` says of a commit.
+#[derive(Clone, Serialize)]
+pub struct CommitLine<'a> {
+    /// Which one.
+    #[serde(flatten)]
+    pub commit: &'a Commit,
+    /// `reflog` or `commit-time`, where it was found by a moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found_by: Option<&'static str>,
+    /// The backup that databases come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
 }
 
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Document<'a> {
     id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<CommitLine<'a>>,
     dry_run: bool,
     restored: bool,
     plan: show_plan::Document,
@@ -60,18 +82,25 @@ struct Document<'a> {
 /// # Errors
 /// When it was not done; everything is as it was then.
 pub fn run(ui: &Ui, job: &Job<'_>, order: Order<'_>, mut findings: Vec<Finding>) -> Result<Outcome> {
-    let id = order.manifest.id.to_string();
+    let origin = order.source.origin();
+    let id = match &origin {
+        Origin::Backup(id) => id.to_string(),
+        Origin::Commit(id) => id.clone(),
+    };
     let mut line = Run::begin(job.command);
     line.id = Some(id.clone());
     let progress = ui.progress();
-    let prepared = put_back::prepare(job.project, job.store.root(), order, job.dry_run, &progress);
+    let prepared = put_back::prepare(job.project, job.store, order, job.dry_run, &progress);
     drop(progress);
     let prepared = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
-            let error = with_other_backup(with_room(error, job), &id);
-            if !job.dry_run {
-                line.failed(job.store, &error);
+            let mut error = with_room(error, job);
+            if let Origin::Backup(id) = &origin {
+                error = with_other_backup(error, id);
+            }
+            if let Some((store, _)) = job.writes {
+                line.failed(store, &error);
             }
             return Err(error);
         }
@@ -85,6 +114,7 @@ pub fn run(ui: &Ui, job: &Job<'_>, order: Order<'_>, mut findings: Vec<Finding>)
     let document = |restored: bool, done: &Done, findings: &[Finding]| {
         ui.document(&Document {
             id: id.clone(),
+            commit: job.commit.clone(),
             dry_run: job.dry_run,
             restored,
             plan: plan.clone(),
@@ -116,15 +146,15 @@ pub fn run(ui: &Ui, job: &Job<'_>, order: Order<'_>, mut findings: Vec<Finding>)
         return Err(error);
     }
     let counts = Counts::of(&prepared);
-    let Some(lock) = job.lock else { anyhow::bail!("the store is not locked") };
+    let Some((store, lock)) = job.writes else { anyhow::bail!("the store is not locked") };
     let progress = ui.progress();
-    let done = prepared.apply(job.project, job.store, lock, job.safety, &progress);
+    let done = prepared.apply(job.project, store, lock, job.safety, &progress);
     drop(progress);
     let done = match done {
         Ok(done) => done,
         Err(error) => {
             let error = with_room(error, job);
-            line.failed(job.store, &error);
+            line.failed(store, &error);
             return Err(error);
         }
     };
@@ -136,7 +166,7 @@ pub fn run(ui: &Ui, job: &Job<'_>, order: Order<'_>, mut findings: Vec<Finding>)
     );
     let seconds = line.seconds();
     // A store that can't be written any more: the undo record said so.
-    let _ = line.done(job.store, Outcome::of(&all));
+    let _ = line.done(store, Outcome::of(&all));
     all.iter().for_each(|finding| ui.finding(finding));
     report(ui, job, &counts, &done, &not_applied, seconds);
     document(true, &done, &all)?;
@@ -147,16 +177,13 @@ fn with_room(error: anyhow::Error, job: &Job<'_>) -> anyhow::Error {
     if !is_disk_full(&error) {
         return error;
     }
-    let hint = format!(
-        "make room on the disks of {} and {}",
-        job.project.root.display(),
-        job.store.root().display()
-    );
+    let hint =
+        format!("make room on the disks of {} and {}", job.project.root.display(), job.store.display());
     Failure::wrap(kind_of(&error), error).hint(hint).into()
 }
 
 /// What to do where a backup is not whole. Other failures have hints of their own, or are not about it.
-fn with_other_backup(error: anyhow::Error, id: &str) -> anyhow::Error {
+fn with_other_backup(error: anyhow::Error, id: &BackupId) -> anyhow::Error {
     let kind = kind_of(&error);
     if kind != Kind::Failed || !hints_of(&error).is_empty() || prove::is_local(&error) {
         return error;
@@ -188,7 +215,7 @@ struct Counts {
     replaced: u64,
     removed: u64,
     modes: u64,
-    rows: Vec<(String, Option<u64>)>,
+    rows: Vec<(String, Option<u64>, &'static str)>,
     git: Option<String>,
 }
 
@@ -201,7 +228,12 @@ impl Counts {
             replaced: plan.count(Change::Replace),
             removed: plan.count(Change::Remove) + prepared.databases_removed.len() as u64,
             modes: plan.count(Change::Mode),
-            rows: changed.map(|step| (step.path().to_string(), step.rows())).collect(),
+            rows: changed
+                .map(|step| {
+                    let word = if step.of_commit { "the commit" } else { "the backup" };
+                    (step.path().to_string(), step.rows(), word)
+                })
+                .collect(),
             git: show_plan::git_words(&prepared.git),
         }
     }
@@ -225,10 +257,10 @@ fn report(ui: &Ui, job: &Job<'_>, counts: &Counts, done: &Done, not_applied: &[S
         job.project.root.display(),
         ui::duration(Duration::from_secs_f64(seconds))
     ));
-    for (path, rows) in &counts.rows {
+    for (path, rows, word) in &counts.rows {
         match rows {
             Some(rows) => {
-                ui.line(format!("  {path}: {}, compared with the backup", ui::counted(*rows, "row", "rows")))
+                ui.line(format!("  {path}: {}, compared with {word}", ui::counted(*rows, "row", "rows")))
             }
             None => ui.line(format!("  {path}: its files, byte for byte")),
         }

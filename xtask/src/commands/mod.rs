@@ -13,6 +13,7 @@ mod pull;
 mod redo;
 mod remote;
 mod restore;
+mod restore_git;
 mod show;
 mod show_plan;
 mod status;
@@ -27,7 +28,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::base::finding::Finding;
-use crate::flags::{Command, Invocation, Target};
+use crate::flags::{Command, Invocation, RestoreGit, Target};
 use crate::procedures::place;
 use crate::procedures::recover::{self, Recovered};
 use crate::ui::Ui;
@@ -88,6 +89,7 @@ fn dispatch(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
         Command::Show(backup) => show::run(ui, &place, &backup),
         Command::Verify(options) => verify::run(ui, &place, &options),
         Command::Restore(options) => restore::run(ui, &place, &options),
+        Command::RestoreGit(options) => restore_git::run(ui, &place, &options),
         Command::Undo(options) => undo::run(ui, &place, options),
         Command::Redo(options) => redo::run(ui, &place, options),
         Command::Diff(options) => diff::run(ui, &place, &options),
@@ -106,6 +108,7 @@ fn changes_the_project(command: &Command) -> bool {
     match command {
         Command::Backup(_) | Command::Guard(_) => true,
         Command::Restore(options) => options.target == Target::Here && !options.dry_run,
+        Command::RestoreGit(RestoreGit::To(to)) => !to.dry_run,
         Command::Undo(options) => !options.list && !options.dry_run,
         Command::Redo(options) => !options.dry_run,
         Command::Print(_)
@@ -115,6 +118,7 @@ fn changes_the_project(command: &Command) -> bool {
         | Command::Pin(_)
         | Command::Prune(_)
         | Command::Pull(_)
+        | Command::RestoreGit(RestoreGit::List { .. })
         | Command::Show(_)
         | Command::Status(_)
         | Command::Sync(_)
@@ -151,8 +155,8 @@ fn finish_one(ui: &Ui, root: &Path) -> Result<Option<Outcome>> {
     }
     match &recovered {
         Recovered::Nothing => {}
-        Recovered::Finished(backup) => ui.note(format!(
-            "the restore of backup {backup} that was interrupted is finished now (cargo xtask undo takes it back)"
+        Recovered::Finished(origin) => ui.note(format!(
+            "the restore of {origin} that was interrupted is finished now (cargo xtask undo takes it back)"
         )),
         Recovered::Guarded { backup, left: None } => ui.note(format!(
             "a guard was interrupted; the databases are as in backup {backup}, which was taken before its command"
@@ -160,11 +164,11 @@ fn finish_one(ui: &Ui, root: &Path) -> Result<Option<Outcome>> {
         Recovered::Guarded { backup, left: Some(left) } => ui.note(format!(
             "a guard was interrupted, so nobody knows whether its command went well; the databases are put back as in backup {backup}, which was taken before it (what it left is in the safety copy {left}, and cargo xtask undo brings that back)"
         )),
-        Recovered::TakenBack(backup) if findings.iter().any(Finding::is_problem) => ui.note(format!(
-            "the restore of backup {backup} that was interrupted is taken back: everything else is as it was before"
+        Recovered::TakenBack(origin) if findings.iter().any(Finding::is_problem) => ui.note(format!(
+            "the restore of {origin} that was interrupted is taken back: everything else is as it was before"
         )),
-        Recovered::TakenBack(backup) => ui.note(format!(
-            "the restore of backup {backup} that was interrupted is taken back: everything is as it was before"
+        Recovered::TakenBack(origin) => ui.note(format!(
+            "the restore of {origin} that was interrupted is taken back: everything is as it was before"
         )),
     }
     Ok((recovered != Recovered::Nothing).then(|| Outcome::of(&findings)))

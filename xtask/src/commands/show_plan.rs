@@ -52,7 +52,7 @@ pub fn document(prepared: &Prepared<'_>) -> Document {
         before: step.before.as_ref().map(Leaf::size),
         after: step.after.as_ref().map(Leaf::size),
     };
-    let database = |step: &DatabaseStep<'_>| {
+    let database = |step: &DatabaseStep| {
         let totals = step.change.as_ref().map(|change| change.totals());
         Database {
             path: step.path().to_string(),
@@ -197,6 +197,9 @@ pub fn git_words(step: &GitStep) -> Option<String> {
     match step {
         GitStep::Nothing => None,
         GitStep::Remove => Some("the repository goes, as there was none".to_owned()),
+        GitStep::Branch(step) => {
+            Some(format!("HEAD {} → {}, a new branch, with its index", step.branch.leaves, step.branch.name))
+        }
         GitStep::Create { .. } => Some("the repository comes back".to_owned()),
         GitStep::Replace(plan) if plan.is_empty() => None,
         GitStep::Replace(plan) => {

@@ -13,7 +13,7 @@ use crate::base::finding::Finding;
 use crate::base::safe_path::SafePath;
 use crate::procedures::place::Place;
 use crate::procedures::prove;
-use crate::procedures::put_back::{GitWish, Order};
+use crate::procedures::put_back::{Backup, GitWish, Order, Source};
 use crate::procedures::scope::Scope;
 use crate::procedures::stage_database;
 use crate::store::Store;
@@ -63,8 +63,7 @@ pub fn run(
         .with_context(|| format!("the safety copy {} is damaged", record.id))
         .hint("restore another backup instead: cargo xtask list")?;
     let order = Order {
-        archive: &archive,
-        manifest: &manifest,
+        source: Source::Backup(Backup { archive: &archive, manifest: &manifest }),
         scope: Scope::Paths(touched(&record)?),
         exact: true,
         git: match record.git {
@@ -85,8 +84,8 @@ pub fn run(
     );
     let job = Job {
         project: &project,
-        store: &store,
-        lock: lock.as_ref(),
+        store: store.root(),
+        writes: lock.as_ref().map(|lock| (&store, lock)),
         command: way.command,
         question: format!("put back {what} in {}?", project.root.display()),
         what,
@@ -94,6 +93,7 @@ pub fn run(
         force: way.force,
         safety: true,
         reverse: way.reverse,
+        commit: None,
     };
     carry_out::run(ui, &job, order, findings)
 }

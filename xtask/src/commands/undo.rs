@@ -8,6 +8,7 @@ use super::take_back::{self, Way};
 use crate::base::clock::Instant;
 use crate::base::failure::{Failure, Kind};
 use crate::base::finding::Finding;
+use crate::base::origin::Origin;
 use crate::flags;
 use crate::procedures::place::Place;
 use crate::store::undo_log::{self, Operation, Record};
@@ -29,6 +30,14 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Undo) -> Result<Outcome> {
         force: options.force,
     };
     take_back::run(ui, place, &way, |records| undo_log::to_undo(records).cloned().ok_or_else(nothing))
+}
+
+/// A backup is known by its id alone.
+fn from(origin: &Origin) -> String {
+    match origin {
+        Origin::Backup(id) => id.to_string(),
+        Origin::Commit(_) => origin.to_string(),
+    }
 }
 
 fn nothing() -> anyhow::Error {
@@ -71,7 +80,7 @@ fn list(ui: &Ui, place: &Place) -> Result<Outcome> {
             Cell::new(record.at.local()),
             Cell::new(record.at.ago(now)),
             Cell::new(record.operation.word()),
-            Cell::new(record.backup.to_string()),
+            Cell::new(from(&record.origin)),
             Cell::new(changed.join(", ")),
             note,
         ]);

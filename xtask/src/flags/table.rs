@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::words::Words;
 use super::{
-    Command, backup, diff, guard, list, pin, prune, pull, redo, restore, show, status, sync, undo, unpin,
-    verify,
+    Command, backup, diff, guard, list, pin, prune, pull, redo, restore, restore_git, show, status, sync,
+    undo, unpin, verify,
 };
 
 /// One option.
@@ -101,6 +101,7 @@ pub static VERBS: &[Verb] = &[
     show::VERB,
     verify::VERB,
     restore::VERB,
+    restore_git::VERB,
     undo::VERB,
     redo::VERB,
     diff::VERB,

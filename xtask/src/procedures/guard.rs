@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::put_back::{self, Done, GitWish, Order};
+use super::put_back::{self, Backup, Done, GitWish, Order, Source};
 use super::scope::Scope;
 use super::staging::vacate;
 use super::{prove, stage_database, survey, workshop};
@@ -296,8 +296,7 @@ pub fn put_back(
         paths.extend(stage_database::files(&database.path)?);
     }
     let order = Order {
-        archive: &archive,
-        manifest: &manifest,
+        source: Source::Backup(Backup { archive: &archive, manifest: &manifest }),
         scope: Scope::Paths(paths),
         exact: false,
         git: GitWish::Never,

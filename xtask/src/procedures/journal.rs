@@ -21,9 +21,9 @@ use crate::base::durable;
 use crate::base::failure::{Failure, Kind, ResultExt};
 use crate::base::file_facts;
 use crate::base::finding::Finding;
-use crate::base::id::BackupId;
 use crate::base::links;
 use crate::base::monitor::Monitor;
+use crate::base::origin::Origin;
 use crate::base::raw_path::RawPath;
 use crate::base::safe_path::SafePath;
 use crate::sqlite::overwrite::Held;
@@ -36,7 +36,8 @@ pub(super) use databases::{PATIENCE, busy, digest};
 /// Its name in the workshop.
 pub const NAME: &str = "journal.json";
 
-const FORMAT: u32 = 1;
+/// The newest form of journals that this tool writes and reads.
+const FORMAT: u32 = 2;
 
 /// Which way the steps go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,8 +82,9 @@ pub struct Overwrite {
 pub struct Journal {
     /// Version of this file's form.
     pub format: u32,
-    /// Which backup is restored.
-    pub backup: BackupId,
+    /// What is restored.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// Which way.
     pub direction: Direction,
     /// The name of the folder in the workshop where everything lies.
@@ -107,10 +109,10 @@ pub struct Journal {
 
 impl Journal {
     /// One that goes forward and has no steps yet.
-    pub fn new(backup: BackupId, run: String, store: RawPath) -> Journal {
+    pub fn new(origin: Origin, run: String, store: RawPath) -> Journal {
         Journal {
-            format: FORMAT,
-            backup,
+            format: origin.form(),
+            origin,
             direction: Direction::Forward,
             run,
             store,
@@ -137,19 +139,26 @@ impl Journal {
             }
             Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
         };
-        let journal: Journal = serde_json::from_slice(&bytes)
-            .with_context(|| {
-                format!("the journal {} of an unfinished restore is not readable", path.display())
-            })
-            .hint(
-                "what was replaced lies beside it, in the folder old/ of the run; nothing there is removed",
-            )?;
-        if journal.format > FORMAT {
+        #[derive(Deserialize)]
+        struct Form {
+            format: u32,
+        }
+        let not_readable = |error: serde_json::Error| -> Result<Journal> {
+            Err(error)
+                .with_context(|| {
+                    format!("the journal {} of an unfinished restore is not readable", path.display())
+                })
+                .hint(
+                    "what was replaced lies beside it, in the folder old/ of the run; nothing there is removed",
+                )
+        };
+        if serde_json::from_slice(&bytes).is_ok_and(|form: Form| form.format > FORMAT) {
             let text = format!("{} was written by a newer version of this tool", path.display());
             return Err(Failure::new(Kind::Refused, text)
                 .hint("use the executable that lies in the store, in bin/")
                 .into());
         }
+        let journal: Journal = serde_json::from_slice(&bytes).or_else(not_readable)?;
         // A name and no path: it must not lead out of the folder.
         ensure!(
             SafePath::new(journal.run.as_str()).is_ok_and(|run| run.parent().is_none()),
@@ -343,7 +352,7 @@ pub fn unfinished(root: &Path) -> Option<Finding> {
         // One that works right now is not unfinished.
         Ok(Some(_)) if workshop::is_alive(root) => return None,
         Ok(Some(journal)) => {
-            format!("a restore of backup {} was interrupted and is not finished", journal.backup)
+            format!("a restore of {} was interrupted and is not finished", journal.origin)
         }
         Err(error) => format!("{error:#}"),
     };

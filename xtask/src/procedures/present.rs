@@ -20,7 +20,7 @@ use crate::base::tree::{Kind, Leaf, Tree};
 use crate::base::{interrupt, links};
 use crate::project::git::Opened;
 use crate::project::root::Project;
-use crate::project::scan::EntryKind;
+use crate::project::scan::{Class, EntryKind};
 
 /// What is there.
 pub struct Present {
@@ -30,6 +30,8 @@ pub struct Present {
     pub identities: BTreeMap<SafePath, Identity>,
     /// The databases.
     pub databases: Vec<SafePath>,
+    /// Of the tree, files and links that git ignores.
+    pub ignored: BTreeSet<SafePath>,
     /// What a backup would leave out and this restore replaces, so that the safety copy must hold it.
     pub also: BTreeSet<SafePath>,
     /// What no backup holds.
@@ -55,6 +57,7 @@ pub fn present(
     let mut present = Present {
         tree: Tree::new(),
         identities: BTreeMap::new(),
+        ignored: BTreeSet::new(),
         also: BTreeSet::new(),
         untouched: scan.left_out.into_iter().map(|left| left.path).collect(),
         databases: scan.databases,
@@ -74,6 +77,9 @@ pub fn present(
             EntryKind::Link { target } => Kind::Link { target },
             EntryKind::File => file(&project.root, &entry.path, &entry.identity, wanted)?,
         };
+        if entry.class == Class::Ignored && kind != Kind::Folder {
+            present.ignored.insert(entry.path.clone());
+        }
         present.tree.insert(entry.path.clone(), Leaf { kind, mode: entry.attributes.mode });
         present.identities.insert(entry.path, entry.identity);
     }
@@ -91,8 +97,11 @@ pub fn present(
 }
 
 impl Present {
-    /// What the survey left out, or took for a database, and where something else is wanted.
-    fn look_again(&mut self, root: &Path, path: &SafePath, wanted: &Wanted<'_>) -> Result<()> {
+    /// Adds what the survey left out, or took for a database, where something else is wanted, or nothing.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn look_again(&mut self, root: &Path, path: &SafePath, wanted: &Wanted<'_>) -> Result<()> {
         let place = path.below(root)?;
         if !links::exists(&place)? {
             return Ok(());
@@ -115,6 +124,13 @@ impl Present {
         self.tree.insert(path.clone(), Leaf { kind, mode: attributes.mode });
         self.identities.insert(path.clone(), identity);
         Ok(())
+    }
+
+    /// Takes a path out of what is compared.
+    pub fn forget(&mut self, path: &SafePath) {
+        self.tree.remove(path);
+        self.identities.remove(path);
+        self.also.remove(path);
     }
 
     /// The files beside those databases in whose place something else is wanted, or nothing.

@@ -6,40 +6,38 @@
 //! ends: all of it done and checked, or everything as it was. After a kill the journal leads to the same.
 
 mod apply;
+mod commit;
 mod databases;
 mod files;
+mod preparing;
 mod repository;
+mod source;
 
 use std::path::Path;
 
 use anyhow::Result;
 
 pub use self::databases::{DatabaseStep, State};
+use self::preparing::{Found, Preparing};
 pub use self::repository::{GitStep, GitWish};
+pub use self::source::{Backup, Databases, FromCommit, Source};
 use super::journal::Finish;
-use super::present::{self, Present};
+use super::present::Present;
 use super::scope::Scope;
-use super::wanted::{self, Wanted};
 use super::workshop::Workshop;
-use crate::archive::manifest::Manifest;
-use crate::archive::reader::Archive;
-use crate::base::failure::{Failure, Kind};
 use crate::base::finding::Finding;
 use crate::base::id::BackupId;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
-use crate::base::tree::{Leaf, Tree};
 use crate::project::git;
-use crate::project::plan::{self, Change, Move, Plan};
+use crate::project::plan::{Move, Plan};
 use crate::project::root::Project;
 use crate::store::undo_log::Operation;
 
 /// What is to be put back.
 pub struct Order<'a> {
-    /// Out of this archive.
-    pub archive: &'a Archive,
-    /// Its manifest.
-    pub manifest: &'a Manifest,
+    /// Where it comes from.
+    pub source: Source<'a>,
     /// This part of it.
     pub scope: Scope,
     /// Whether what is there now and not in the backup goes.
@@ -80,7 +78,7 @@ pub struct Prepared<'a> {
     /// Files, links and folders.
     pub plan: Plan,
     /// The databases.
-    pub databases: Vec<DatabaseStep<'a>>,
+    pub databases: Vec<DatabaseStep>,
     /// Databases that are there now, not in the backup, and go.
     pub databases_removed: Vec<SafePath>,
     /// Git.
@@ -103,8 +101,8 @@ pub struct Done {
     pub findings: Vec<Finding>,
 }
 
-/// Looks, takes out of the archive, and plans. With `dry`, nothing is written anywhere but in the system's
-/// temporary folder.
+/// Looks, takes out of the archive or the commit, and plans. With `dry`, nothing is written anywhere but in the
+/// system's temporary folder.
 ///
 /// # Errors
 /// When the archive is damaged, the plan can't be carried out (`Refused`), or there is no room; the project is
@@ -116,59 +114,17 @@ pub fn prepare<'a>(
     dry: bool,
     monitor: &dyn Monitor,
 ) -> Result<Prepared<'a>> {
-    let root = &project.root;
     monitor.step("comparing with the project", None);
-    let opened = git::open(root)?;
-    let wanted = wanted::wanted(order.archive, order.manifest, &order.scope)?;
-    anything(&wanted, &order)?;
-    refuse_store(root, store, &wanted)?;
-    let mut present = present::present(project, store, &opened, &wanted, &order.scope)?;
-    let removes = |path: &SafePath| {
-        let is_folder = present.tree.get(path).is_some_and(Leaf::is_folder);
-        let known = matches!(order.scope, Scope::Paths(_)) || !left_out_then(order.manifest, path);
-        order.exact && order.scope.has(path, is_folder) && known
-    };
-    let others: Vec<&SafePath> = present
-        .databases
-        .iter()
-        .filter(|path| !wanted.database_files.contains(path) && !wanted.tree.contains_key(path))
-        .collect();
-    // What is in the way goes with all that is in it.
-    let goes = |path: &SafePath| removes(path) || is_in_the_way(path, &wanted.tree);
-    let (databases_removed, staying): (Vec<SafePath>, Vec<SafePath>) =
-        others.into_iter().cloned().partition(|path| goes(path));
-    let mut plan =
-        plan::plan(&wanted.tree, &|path| wanted.open.contains(path), &present.tree, &removes, &staying);
-    if let Some(step) = plan.stuck(&present.untouched).find(|step| step.change == Change::Replace) {
-        let text = format!(
-            "{} is a folder now, with files in it that no backup holds, and the backup has something else there",
-            step.path
-        );
-        return Err(Failure::new(Kind::Refused, text).hint("move that folder away first").into());
-    }
-    let moves = plan.moves(&present.untouched);
-    let finishes = files::finishes(&plan, &wanted, &present, &moves);
-    // What was not asked for stays anyway, whether or not the backup holds it.
-    plan.extra.retain(|path| order.scope.has(path, present.tree.get(path).is_some_and(Leaf::is_folder)));
+    let opened = git::open(&project.root)?;
     let shop = if dry {
         Shop::Dry(tempfile::Builder::new().prefix("xtask-plan-").tempdir()?)
     } else {
-        Shop::Here(Workshop::begin(root)?)
+        Shop::Here(Workshop::begin(&project.root)?)
     };
-    let fill = || -> Result<_> {
-        if !dry {
-            files::stage_files(&order, &plan, shop.work(), monitor)?;
-        }
-        let (databases, mut findings) = databases::prepare(root, &order, &wanted, shop.work(), monitor)?;
-        let git = repository::prepare(root, &opened, &order, shop.work(), &mut findings, monitor)?;
-        Ok((databases, git, findings))
-    };
-    match fill() {
-        Ok((databases, git, findings)) => {
-            let mut all = std::mem::take(&mut present.findings);
-            // What of the project is not protected is said by the safety copy.
-            all.retain(|finding| finding.code == "store-in-project");
-            all.extend(findings);
+    match (Preparing { project, store, order: &order, opened: &opened, work: shop.work(), dry }).run(monitor)
+    {
+        Ok(found) => {
+            let Found { plan, databases, databases_removed, git, findings, present, moves, finishes } = found;
             Ok(Prepared {
                 order,
                 shop,
@@ -176,7 +132,7 @@ pub fn prepare<'a>(
                 databases,
                 databases_removed,
                 git,
-                findings: all,
+                findings,
                 present,
                 moves,
                 finishes,
@@ -190,52 +146,6 @@ pub fn prepare<'a>(
             Err(error)
         }
     }
-}
-
-fn anything(wanted: &Wanted<'_>, order: &Order<'_>) -> Result<()> {
-    if wanted.tree.is_empty() && wanted.databases.is_empty() && matches!(order.scope, Scope::Only(_)) {
-        let id = &order.manifest.id;
-        return Err(Failure::new(Kind::NotFound, format!("nothing in backup {id} matches --only"))
-            .hint(format!("see what it holds: cargo xtask restore {id} --dry-run --to DIR"))
-            .into());
-    }
-    Ok(())
-}
-
-/// A store holds backups and nothing else: what is restored into it would be taken for part of it.
-fn refuse_store(root: &Path, store: &Path, wanted: &Wanted<'_>) -> Result<()> {
-    let (Ok(root), Ok(store)) = (root.canonicalize(), store.canonicalize()) else { return Ok(()) };
-    let Ok(inside) = store.strip_prefix(&root) else { return Ok(()) };
-    let store = SafePath::new(crate::base::os_name::from_os(inside.as_os_str())?)?;
-    let databases = wanted.databases.iter().map(|database| &database.path);
-    let hit = |path: &&SafePath| plan::is_below(path, &store) || **path == store;
-    let file = |path: &&SafePath| !wanted.tree.get(*path).is_some_and(Leaf::is_folder);
-    match wanted.tree.keys().chain(databases).filter(file).find(hit) {
-        None => Ok(()),
-        Some(path) => {
-            let text = format!("the backup holds {path}, where the store of the backups is now");
-            Err(Failure::new(Kind::Refused, text)
-                .hint("restore into another folder with --to DIR, or leave it out: name what you want with --only PATH")
-                .into())
-        }
-    }
-}
-
-/// Whether something that is no folder comes where a folder above this path is.
-fn is_in_the_way(path: &SafePath, wanted: &Tree) -> bool {
-    let mut above = path.parent();
-    while let Some(folder) = above {
-        if wanted.get(&folder).is_some_and(|leaf| !leaf.is_folder()) {
-            return true;
-        }
-        above = folder.parent();
-    }
-    false
-}
-
-/// Whether a backup left a path out, so that it can't say whether it was there.
-fn left_out_then(manifest: &Manifest, path: &SafePath) -> bool {
-    manifest.left_out.iter().any(|left| left.path == *path || plan::is_below(path, &left.path))
 }
 
 impl Prepared<'_> {

@@ -14,6 +14,7 @@ use crate::base::finding::Finding;
 use crate::base::id::BackupId;
 use crate::base::interrupt;
 use crate::base::monitor::Monitor;
+use crate::base::origin::Origin;
 use crate::base::os_name;
 use crate::project::git::replace::hold;
 use crate::store::Store;
@@ -23,10 +24,10 @@ use crate::store::Store;
 pub enum Recovered {
     /// There was none.
     Nothing,
-    /// The project is as this backup has it.
-    Finished(BackupId),
-    /// The project is as it was before this backup was to be restored.
-    TakenBack(BackupId),
+    /// The project is as this one has it.
+    Finished(Origin),
+    /// The project is as it was before this one was to be restored.
+    TakenBack(Origin),
     /// A guard was killed, and the databases are as they were before its command.
     Guarded {
         /// The backup that was taken before the command.
@@ -108,23 +109,23 @@ pub fn recover(root: &Path, monitor: &dyn Monitor) -> Result<(Recovered, Vec<Fin
         Direction::Forward => journal.forward(root, None, monitor).map(Some),
         Direction::Back => Ok(None),
     };
-    let backup = journal.backup.clone();
+    let origin = journal.origin.clone();
     let (recovered, mut findings) = match attempt {
-        Ok(Some(findings)) => (Recovered::Finished(backup), findings),
-        Ok(None) => (Recovered::TakenBack(backup), journal.back(root, monitor)?),
+        Ok(Some(findings)) => (Recovered::Finished(origin), findings),
+        Ok(None) => (Recovered::TakenBack(origin), journal.back(root, monitor)?),
         Err(error) => {
             let mut findings = journal
                 .turn_back(root, monitor)
                 .with_context(|| format!("it can't be finished either: {error:#}"))
                 .with_context(|| {
-                    format!("the interrupted restore of backup {backup} could neither be finished nor taken back")
+                    format!("the interrupted restore of {origin} could neither be finished nor taken back")
                 })
                 .hint("see what is in the way, and run this again; nothing is lost: what was replaced lies in .xtask-restore/")?;
             let text = format!(
-                "the interrupted restore of backup {backup} was taken back, because it can't be finished: {error:#}"
+                "the interrupted restore of {origin} was taken back, because it can't be finished: {error:#}"
             );
             findings.push(Finding::advice("restore-taken-back", text));
-            (Recovered::TakenBack(backup), findings)
+            (Recovered::TakenBack(origin), findings)
         }
     };
     if let (Recovered::Finished(_), Some(record)) = (&recovered, &journal.record) {

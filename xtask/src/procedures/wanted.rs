@@ -1,4 +1,4 @@
-//! What a backup holds of a part of the project: as a tree, and the databases apart.
+//! What is wanted of a part of the project: as a tree, and the databases apart. Here it is read from a backup.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,12 +20,14 @@ pub struct Wanted<'a> {
     pub tree: Tree,
     /// Folders that only have to be there, because something in them is wanted.
     pub open: BTreeSet<SafePath>,
-    /// Owner and times of all in the tree that the archive names.
+    /// Owner and times of all in the tree that an archive names.
     pub metas: BTreeMap<SafePath, &'a Meta>,
     /// The databases.
-    pub databases: Vec<&'a Database>,
+    pub databases: Vec<Database>,
     /// Their paths, and those that SQLite uses beside them.
     pub database_files: BTreeSet<SafePath>,
+    /// Of the databases, those that are staged and checked already: they come from no archive.
+    pub staged: BTreeSet<SafePath>,
 }
 
 /// Reads it from the index.
@@ -41,6 +43,7 @@ pub fn wanted<'a>(archive: &'a Archive, manifest: &'a Manifest, scope: &Scope) -
         metas: BTreeMap::new(),
         databases: Vec::new(),
         database_files: BTreeSet::new(),
+        staged: BTreeSet::new(),
     };
     let mut folders: BTreeMap<SafePath, &Meta> = BTreeMap::new();
     for entry in &archive.index().entries {
@@ -61,29 +64,46 @@ pub fn wanted<'a>(archive: &'a Archive, manifest: &'a Manifest, scope: &Scope) -
         wanted.metas.insert(path, &entry.meta);
     }
     for database in manifest.databases.iter().filter(|database| scope.has(&database.path, false)) {
-        wanted.databases.push(database);
+        wanted.databases.push(database.clone());
         wanted.database_files.extend(stage_database::files(&database.path)?);
     }
-    let paths: Vec<SafePath> =
-        wanted.tree.keys().chain(wanted.databases.iter().map(|database| &database.path)).cloned().collect();
-    for path in paths {
-        let mut above = path.parent();
-        while let Some(folder) = above {
-            above = folder.parent();
-            match wanted.tree.get(&folder) {
-                Some(leaf) if leaf.is_folder() => continue,
-                // Below a link it would land where that one leads.
-                Some(_) => return Err(below(archive, &path, &folder)),
-                None => {}
-            }
-            let meta = folders.get(&folder).copied();
-            let mode = meta.map_or(0o700, |meta| meta.mode);
-            wanted.tree.insert(folder.clone(), Leaf { kind: Kind::Folder, mode });
-            wanted.metas.extend(meta.map(|meta| (folder.clone(), meta)));
-            wanted.open.insert(folder);
-        }
+    let mode = |folder: &SafePath| folders.get(folder).map_or(0o700, |meta| meta.mode);
+    let added = wanted.add_folders_above(&mode).map_err(|(path, folder)| below(archive, &path, &folder))?;
+    for folder in added {
+        wanted.metas.extend(folders.get(&folder).map(|meta| (folder.clone(), *meta)));
     }
     Ok(wanted)
+}
+
+impl Wanted<'_> {
+    /// Adds the folders above everything that is wanted, with these permissions where they have to be made, and
+    /// tells which were not there.
+    ///
+    /// # Errors
+    /// A path and the one above it that is no folder: below a link it would land where that one leads.
+    pub fn add_folders_above(
+        &mut self,
+        mode: &dyn Fn(&SafePath) -> u32,
+    ) -> std::result::Result<Vec<SafePath>, (SafePath, SafePath)> {
+        let databases = self.databases.iter().map(|database| &database.path);
+        let paths: Vec<SafePath> = self.tree.keys().chain(databases).cloned().collect();
+        let mut added = Vec::new();
+        for path in paths {
+            let mut above = path.parent();
+            while let Some(folder) = above {
+                above = folder.parent();
+                match self.tree.get(&folder) {
+                    Some(leaf) if leaf.is_folder() => continue,
+                    Some(_) => return Err((path, folder)),
+                    None => {}
+                }
+                self.tree.insert(folder.clone(), Leaf { kind: Kind::Folder, mode: mode(&folder) });
+                self.open.insert(folder.clone());
+                added.push(folder);
+            }
+        }
+        Ok(added)
+    }
 }
 
 fn below(archive: &Archive, path: &SafePath, folder: &SafePath) -> anyhow::Error {

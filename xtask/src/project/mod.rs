@@ -3,7 +3,7 @@
 
 mod caches;
 pub mod config;
-mod databases;
+pub mod databases;
 pub mod git;
 mod left_out;
 pub mod plan;

@@ -10,6 +10,7 @@ pub mod check;
 pub mod compare;
 pub mod dump;
 pub mod facts;
+pub mod fold;
 pub mod header;
 pub mod image;
 mod literal;

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod location;
 pub mod lock;
 mod names;
+pub mod nearest;
 pub mod publish;
 pub mod remote;
 pub mod remote_state;

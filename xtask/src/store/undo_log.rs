@@ -14,10 +14,11 @@ use crate::base::clock::Instant;
 use crate::base::durable;
 use crate::base::finding::Finding;
 use crate::base::id::BackupId;
+use crate::base::origin::Origin;
 use crate::base::safe_path::SafePath;
 
-/// The form of records that this tool writes.
-const FORMAT: u32 = 1;
+/// The newest form of records that this tool writes and reads.
+const FORMAT: u32 = 2;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,8 +67,9 @@ pub struct Record {
     pub id: BackupId,
     /// What was done.
     pub operation: Operation,
-    /// The backup whose state was put in place: for `undo` and `redo` a safety copy.
-    pub backup: BackupId,
+    /// Whose state was put in place: for `undo` and `redo` a safety copy.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// For `undo`: the safety copy of what it took back; for `redo` that of the undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<BackupId>,
@@ -87,10 +89,11 @@ pub struct Record {
 
 impl Record {
     /// A record of something that is in effect.
-    pub fn new(id: BackupId, operation: Operation, backup: BackupId, of: Option<BackupId>) -> Record {
+    pub fn new(id: BackupId, operation: Operation, origin: Origin, of: Option<BackupId>) -> Record {
         let (paths, databases) = (Vec::new(), Vec::new());
         let (at, git, taken_back_by) = (Instant::now(), GitTouch::default(), None);
-        Record { format: FORMAT, id, operation, backup, of, at, paths, databases, git, taken_back_by }
+        let format = origin.form();
+        Record { format, id, operation, origin, of, at, paths, databases, git, taken_back_by }
     }
 }
 
@@ -191,7 +194,7 @@ mod tests {
                 b'U' => Operation::Undo,
                 _ => Operation::Redo,
             };
-            let mut record = Record::new(id(n), operation, id(0), None);
+            let mut record = Record::new(id(n), operation, Origin::Backup(id(0)), None);
             record.taken_back_by = word.ends_with('!').then(|| id(99));
             record
         };

@@ -12,7 +12,7 @@ use crate::base::pattern::Pattern;
 use crate::flags::Restore;
 use crate::procedures::place::{self, Place};
 use crate::procedures::prove;
-use crate::procedures::put_back::{GitWish, Order};
+use crate::procedures::put_back::{Backup, GitWish, Order, Source};
 use crate::procedures::scope::Scope;
 use crate::project::root::Project;
 use crate::store::identity::Owner;
@@ -47,8 +47,7 @@ pub fn run(ui: &Ui, place: &Place, options: &Restore) -> Result<Outcome> {
     let only = options.only.iter().map(|path| Pattern::from_top(path.bytes())).collect::<Result<Vec<_>>>()?;
     let whole = only.is_empty();
     let order = Order {
-        archive: &archive,
-        manifest: &manifest,
+        source: Source::Backup(Backup { archive: &archive, manifest: &manifest }),
         scope: if whole { Scope::All } else { Scope::Only(only) },
         exact: options.here.exact,
         git: match (options.here.git, whole) {
@@ -63,8 +62,8 @@ pub fn run(ui: &Ui, place: &Place, options: &Restore) -> Result<Outcome> {
     };
     let job = Job {
         project: &project,
-        store: &store,
-        lock: lock.as_ref(),
+        store: store.root(),
+        writes: lock.as_ref().map(|lock| (&store, lock)),
         command: "restore",
         what: format!("backup {}", manifest.id),
         question: format!("restore backup {} over {}?", manifest.id, project.root.display()),
@@ -72,6 +71,7 @@ pub fn run(ui: &Ui, place: &Place, options: &Restore) -> Result<Outcome> {
         force: options.force,
         safety: !options.here.no_backup,
         reverse: "cargo xtask undo",
+        commit: None,
     };
     carry_out::run(ui, &job, order, findings)
 }

@@ -12,7 +12,7 @@ use super::super::marks::{self, Mark, Marks};
 use super::super::rename::Rename;
 use super::super::take::{self, Request};
 use super::super::workshop::Workshop;
-use super::files::opened;
+use super::files::{TREE, opened};
 use super::{DatabaseStep, Done, GitStep, Prepared, Shop, State, databases, repository};
 use crate::archive::layout::{self, Part};
 use crate::archive::manifest::Manifest;
@@ -88,7 +88,7 @@ impl Applying<'_, '_> {
         let store = RawPath::of(self.store.root())?;
         // Somebody may have thought about it for long; a safety copy of something else helps nobody.
         self.compare_with_plan(root)?;
-        let mut journal = Journal::new(self.prepared.order.manifest.id.clone(), workshop.run(), store);
+        let mut journal = Journal::new(self.prepared.order.source.origin(), workshop.run(), store);
         // Until the end, other git commands say that git is busy.
         let _git_is_busy = repository::lock(root, &self.prepared.git)?;
         let of_git = repository::marks(root, &self.prepared.git)?;
@@ -204,7 +204,7 @@ impl Applying<'_, '_> {
     fn file_renames(&self) -> Result<Vec<Rename>> {
         let mut renames = Vec::new();
         for one in &self.prepared.moves {
-            let staged = one.puts.then(|| journal::place("tree", one.path.bytes())).transpose()?;
+            let staged = one.puts.then(|| journal::place(TREE, one.path.bytes())).transpose()?;
             // Numbered when all are known.
             let old = one.takes.then(|| journal::aside(0)).transpose()?;
             renames.push(Rename { path: one.path.clone(), staged, old, if_empty: one.if_empty });
@@ -262,7 +262,7 @@ impl Applying<'_, '_> {
     fn record(&self, safety: Option<&BackupId>, journal: &Journal) -> Option<Record> {
         let order = &self.prepared.order;
         let mut record =
-            Record::new(safety?.clone(), order.operation, order.manifest.id.clone(), order.of.clone());
+            Record::new(safety?.clone(), order.operation, order.source.origin(), order.of.clone());
         record.paths = self.prepared.plan.steps.iter().map(|step| step.path.clone()).collect();
         let changed = self.prepared.databases.iter().filter(|step| step.state != State::Same);
         record.databases = changed.map(|step| step.path().clone()).collect();

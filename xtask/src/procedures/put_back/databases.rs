@@ -23,6 +23,7 @@ use crate::archive::header::Kind as EntryKind;
 use crate::archive::index::Entry;
 use crate::archive::layout::{self, Part};
 use crate::archive::manifest::{Database, Form, Manifest};
+use crate::archive::reader::Archive;
 use crate::base::failure::{Failure, Kind};
 use crate::base::file_facts;
 use crate::base::finding::Finding;
@@ -52,15 +53,17 @@ pub enum State {
 }
 
 /// One database.
-pub struct DatabaseStep<'a> {
-    database: &'a Database,
+pub struct DatabaseStep {
+    database: Database,
+    /// Whether it comes from the commit, and not from a backup.
+    pub of_commit: bool,
     /// What it is now.
     pub state: State,
     /// Which rows appear, change and vanish, where that can be told.
     pub change: Option<DatabaseChange>,
 }
 
-impl DatabaseStep<'_> {
+impl DatabaseStep {
     /// Its path in the project.
     pub fn path(&self) -> &SafePath {
         &self.database.path
@@ -77,7 +80,8 @@ impl DatabaseStep<'_> {
     }
 }
 
-const IMAGES: &str = "images";
+/// Where the images of databases are staged, below the work folder.
+pub(super) const IMAGES: &str = "images";
 const RAW: &str = "raw";
 const OLD_IMAGES: &str = "old-images";
 
@@ -85,28 +89,34 @@ const OLD_IMAGES: &str = "old-images";
 ///
 /// # Errors
 /// When one of them is good in no form, or there is no room.
-pub(super) fn prepare<'a>(
+pub(super) fn prepare(
     root: &Path,
-    order: &Order<'a>,
-    wanted: &Wanted<'a>,
+    order: &Order<'_>,
+    wanted: &Wanted<'_>,
     work: &Path,
     monitor: &dyn Monitor,
-) -> Result<(Vec<DatabaseStep<'a>>, Vec<Finding>)> {
+) -> Result<(Vec<DatabaseStep>, Vec<Finding>)> {
     let (images, dumps, raw) = (work.join(IMAGES), work.join("sql"), work.join(RAW));
     for folder in [&images, &dumps, &raw, &work.join(OLD_IMAGES)] {
         file_facts::create_private_dir(folder)?;
     }
     let (mut steps, mut findings) = (Vec::new(), Vec::new());
-    for &database in &wanted.databases {
-        if database.form == Form::Raw {
-            stage_raw(order, database, &raw, monitor)?;
-            findings.push(stage_database::unreadable(database));
-        } else {
-            let places = Places { root: &images, dumps: &dumps };
-            let staged = stage_database::stage(order.archive, database, order.from_dumps, &places, monitor)?;
-            let image = database.path.below(&images)?;
-            file_facts::set_mode(&image, database.mode)?;
-            findings.extend(staged.findings);
+    for database in &wanted.databases {
+        let image = database.path.below(&images)?;
+        match order.source.backup() {
+            _ if wanted.staged.contains(&database.path) => file_facts::set_mode(&image, database.mode)?,
+            None => anyhow::bail!("{} comes from nowhere", database.path),
+            Some(backup) if database.form == Form::Raw => {
+                stage_raw(backup.archive, database, &raw, monitor)?;
+                findings.push(stage_database::unreadable(database));
+            }
+            Some(backup) => {
+                let places = Places { root: &images, dumps: &dumps };
+                let dumped = order.from_dumps;
+                let staged = stage_database::stage(backup.archive, database, dumped, &places, monitor)?;
+                file_facts::set_mode(&image, database.mode)?;
+                findings.extend(staged.findings);
+            }
         }
         let live = database.path.below(root)?;
         let state = match fs::symlink_metadata(&live) {
@@ -120,7 +130,12 @@ pub(super) fn prepare<'a>(
             Err(error) if marks::is_gone(&error) => State::Absent,
             Err(error) => return Err(error).with_context(|| format!("can't read {}", live.display())),
         };
-        steps.push(DatabaseStep { database, state, change: None });
+        steps.push(DatabaseStep {
+            database: database.clone(),
+            of_commit: wanted.staged.contains(&database.path),
+            state,
+            change: None,
+        });
     }
     compare_all(root, &mut steps, &images, work, monitor)?;
     Ok((steps, findings))
@@ -143,13 +158,13 @@ fn is_elsewhere(root: &Path, path: &SafePath) -> Result<bool> {
 }
 
 /// The bytes of a database that could not be opened when it was saved.
-fn stage_raw(order: &Order<'_>, database: &Database, raw: &Path, monitor: &dyn Monitor) -> Result<()> {
+fn stage_raw(archive: &Archive, database: &Database, raw: &Path, monitor: &dyn Monitor) -> Result<()> {
     let files = stage_database::files(&database.path)?;
     let mapping = |entry: &Entry| match layout::part(&entry.meta.path, entry.kind == EntryKind::Folder) {
         Part::Raw(path) if files.contains(&path) => Some((raw, path)),
         _ => None,
     };
-    extract::extract(order.archive, &mapping, monitor)?;
+    extract::extract(archive, &mapping, monitor)?;
     let main = database.path.below(raw)?;
     anyhow::ensure!(main.is_file(), "the bytes of {} are missing in the backup", database.path);
     Ok(())
@@ -158,7 +173,7 @@ fn stage_raw(order: &Order<'_>, database: &Database, raw: &Path, monitor: &dyn M
 /// Compares copies of the live databases, as of one instant, with the staged images.
 fn compare_all(
     root: &Path,
-    steps: &mut [DatabaseStep<'_>],
+    steps: &mut [DatabaseStep],
     images: &Path,
     work: &Path,
     monitor: &dyn Monitor,
@@ -220,7 +235,7 @@ pub(super) struct Holding {
 ///
 /// # Errors
 /// Of kind `Refused` when a program keeps one locked.
-pub(super) fn hold(root: &Path, steps: &[DatabaseStep<'_>], going: &[SafePath]) -> Result<Holding> {
+pub(super) fn hold(root: &Path, steps: &[DatabaseStep], going: &[SafePath]) -> Result<Holding> {
     let changing = || steps.iter().filter(|step| step.state != State::Same);
     let mut files = Vec::new();
     for path in changing().map(|step| step.path()).chain(going) {
@@ -311,7 +326,7 @@ type Mark = ((u64, u64), u64, i128);
 ///
 /// # Errors
 /// When a file can't be looked at.
-pub(super) fn marks(root: &Path, steps: &[DatabaseStep<'_>]) -> Result<Marks> {
+pub(super) fn marks(root: &Path, steps: &[DatabaseStep]) -> Result<Marks> {
     let mut marks = Marks::new();
     for step in steps {
         let [main, wal, _, journal] = stage_database::files(step.path())?;

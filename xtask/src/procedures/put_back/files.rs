@@ -10,19 +10,22 @@ use super::super::journal::Finish;
 use super::super::present::Present;
 use super::super::rename::OLD;
 use super::super::wanted::Wanted;
-use super::Order;
 use crate::archive::header::Kind as EntryKind;
 use crate::archive::index::Entry;
 use crate::archive::layout::{self, Part};
+use crate::archive::reader::Archive;
 use crate::base::file_facts;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
 use crate::base::tree::Leaf;
 use crate::project::plan::{Change, Move, Plan};
 
+/// Where files, links and folders are staged, below the work folder.
+pub(super) const TREE: &str = "tree";
+
 /// Takes what changes out of the archive.
-pub(super) fn stage_files(order: &Order<'_>, plan: &Plan, work: &Path, monitor: &dyn Monitor) -> Result<()> {
-    let tree = work.join("tree");
+pub(super) fn stage_files(archive: &Archive, plan: &Plan, work: &Path, monitor: &dyn Monitor) -> Result<()> {
+    let tree = work.join(TREE);
     file_facts::create_private_dir(&tree)?;
     file_facts::create_private_dir(&work.join(OLD))?;
     let needed: BTreeSet<&SafePath> = plan
@@ -39,8 +42,8 @@ pub(super) fn stage_files(order: &Order<'_>, plan: &Plan, work: &Path, monitor: 
         EntryKind::File { size } if mapping(entry).is_some() => size,
         _ => 0,
     };
-    monitor.step("restoring", Some(order.archive.index().entries.iter().map(bytes).sum()));
-    let mut extracted: Extracted = extract::extract(order.archive, &mapping, monitor)?;
+    monitor.step("restoring", Some(archive.index().entries.iter().map(bytes).sum()));
+    let mut extracted: Extracted = extract::extract(archive, &mapping, monitor)?;
     // Folders that only have to be there have no entry of their own in some archives.
     for path in needed.iter().filter(|path| {
         plan.steps.binary_search_by(|step| step.path.cmp(path)).is_ok_and(|at| {

@@ -1,6 +1,7 @@
 //! Git in a restore over a living project: a repository that is there gets the backup's refs, HEAD, index and
 //! state; where there is none, a new one is made.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -9,10 +10,12 @@ use super::super::extract;
 use super::super::journal;
 use super::super::marks::Marks;
 use super::super::rename::Rename;
+use super::source::{FromCommit, Source};
 use super::{Order, databases};
 use crate::archive::header::Kind as EntryKind;
 use crate::archive::index::Entry;
 use crate::archive::layout::{self, Part};
+use crate::base::clock::Instant;
 use crate::base::failure::{Failure, Kind};
 use crate::base::file_facts;
 use crate::base::finding::Finding;
@@ -20,8 +23,10 @@ use crate::base::links;
 use crate::base::monitor::Monitor;
 use crate::base::os_name;
 use crate::base::safe_path::SafePath;
+use crate::project::git::replace::new_branch::{self, NewBranch};
 use crate::project::git::replace::{self, GitPlan, hold};
-use crate::project::git::{self, Opened};
+use crate::project::git::revision::Commit;
+use crate::project::git::{self, Git, Opened};
 
 /// What becomes of git.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +52,18 @@ pub enum GitStep {
         /// Hooks and settings that were not applied because they can run programs.
         not_applied: Vec<String>,
     },
+    /// HEAD moves to a new branch.
+    Branch(Box<BranchStep>),
     /// It goes.
     Remove,
+}
+
+/// How HEAD moves to a new branch.
+pub struct BranchStep {
+    /// The branch.
+    pub branch: NewBranch,
+    commit: Commit,
+    left_out: BTreeSet<SafePath>,
 }
 
 impl GitStep {
@@ -57,7 +72,7 @@ impl GitStep {
         match self {
             GitStep::Nothing => true,
             GitStep::Replace(plan) => plan.is_empty(),
-            GitStep::Create { .. } | GitStep::Remove => false,
+            GitStep::Create { .. } | GitStep::Branch(_) | GitStep::Remove => false,
         }
     }
 }
@@ -79,13 +94,14 @@ pub(super) fn prepare(
     monitor: &dyn Monitor,
 ) -> Result<GitStep> {
     let there = links::exists(&root.join(".git"))?;
-    let facts = match (order.git, &order.manifest.git) {
+    let Source::Backup(backup) = &order.source else { return Ok(GitStep::Nothing) };
+    let facts = match (order.git, &backup.manifest.git) {
         (GitWish::Never, _) => return Ok(GitStep::Nothing),
         (GitWish::Remove, _) => return Ok(if there { GitStep::Remove } else { GitStep::Nothing }),
         (GitWish::WhenMissing, _) if there => return Ok(GitStep::Nothing),
         (GitWish::WhenMissing, None) => return Ok(GitStep::Nothing),
         (GitWish::Always, None) => {
-            let text = format!("backup {} holds no git history", order.manifest.id);
+            let text = format!("backup {} holds no git history", backup.manifest.id);
             return Err(Failure::new(Kind::Refused, text).hint("restore it without --git").into());
         }
         (_, Some(facts)) => facts,
@@ -97,7 +113,7 @@ pub(super) fn prepare(
         Part::Git(path) => Some((source.as_path(), path)),
         _ => None,
     };
-    extract::extract(order.archive, &mapping, monitor)?;
+    extract::extract(backup.archive, &mapping, monitor)?;
     if !there {
         let fresh = work.join(FRESH);
         file_facts::create_private_dir(&fresh)?;
@@ -122,14 +138,31 @@ pub(super) fn prepare(
     }
 }
 
+/// HEAD moves to a new branch at a commit, where that is wanted.
+///
+/// # Errors
+/// When git's folder is elsewhere (`Refused`).
+pub(super) fn branch(
+    root: &Path,
+    git: &Git,
+    from: &FromCommit<'_>,
+    left_out: &BTreeSet<SafePath>,
+) -> Result<GitStep> {
+    let Some(branch) = from.branch.clone() else { return Ok(GitStep::Nothing) };
+    refuse_elsewhere(root, git.folder())?;
+    let step = BranchStep { branch, commit: from.commit.clone(), left_out: left_out.clone() };
+    Ok(GitStep::Branch(Box::new(step)))
+}
+
 /// Takes git's own locks, where something of git is replaced.
 ///
 /// # Errors
 /// Of kind `Refused` when another git process holds one.
 pub(super) fn lock(root: &Path, step: &GitStep) -> Result<Option<hold::Held>> {
     match step {
-        GitStep::Replace(plan) if !plan.is_empty() => Ok(Some(hold::take(&root.join(".git"))?)),
-        _ => Ok(None),
+        GitStep::Replace(plan) if plan.is_empty() => Ok(None),
+        GitStep::Replace(_) | GitStep::Branch(_) => Ok(Some(hold::take(&root.join(".git"))?)),
+        GitStep::Nothing | GitStep::Create { .. } | GitStep::Remove => Ok(None),
     }
 }
 
@@ -173,13 +206,26 @@ pub(super) fn renames(root: &Path, step: &GitStep, order: &Order<'_>, work: &Pat
         }
         GitStep::Replace(plan) if plan.is_empty() => Ok(Vec::new()),
         GitStep::Replace(_) => {
-            let (Opened::Git(git), Some(facts)) = (git::open(root)?, &order.manifest.git) else {
+            let facts = order.source.backup().and_then(|backup| backup.manifest.git.as_ref());
+            let (Opened::Git(git), Some(facts)) = (git::open(root)?, facts) else {
                 anyhow::bail!("the git repository in {} went away meanwhile", root.display());
             };
             let staged_in = work.join(STAGED);
             file_facts::create_private_dir(&staged_in)?;
             let top = git.folder().to_path_buf();
             let staged = replace::stage(&git, &work.join(SOURCE), facts, order.exact, &staged_in)?;
+            staged.into_iter().map(|one| rename(&top, work, &one.path, one.staged.as_deref())).collect()
+        }
+        GitStep::Branch(step) => {
+            let Opened::Git(git) = git::open(root)? else {
+                anyhow::bail!("the git repository in {} went away meanwhile", root.display());
+            };
+            let staged_in = work.join(STAGED);
+            file_facts::create_private_dir(&staged_in)?;
+            let top = git.folder().to_path_buf();
+            let BranchStep { branch, commit, left_out } = step.as_ref();
+            let staged =
+                new_branch::stage_branch(&git, commit, branch, left_out, Instant::now(), &staged_in)?;
             staged.into_iter().map(|one| rename(&top, work, &one.path, one.staged.as_deref())).collect()
         }
     }

@@ -16,24 +16,20 @@ mod classify;
 mod commit_tree;
 mod config;
 mod facts;
-#[allow(dead_code)] // until the verb `restore-git` joins it with the engine
 mod moment;
 mod put_back;
 mod refs;
 mod reftable;
 pub mod replace;
-#[allow(dead_code)] // until the verb `restore-git` joins it with the engine
 pub mod revision;
 mod run;
 mod saved;
 mod settings;
 mod state;
-#[allow(dead_code)] // until the verb `restore-git` joins it with the engine
 pub mod tracked;
 mod trees;
 mod trees_library;
 mod twin;
-#[allow(dead_code)] // until the verb `restore-git` joins it with the engine
 pub mod write_out;
 
 #[cfg(test)]
@@ -50,7 +46,6 @@ pub use capture::Capture;
 pub use check::check_bundles;
 pub use classify::Classification;
 pub use commit_tree::tracked_in;
-#[allow(unused_imports)] // as above
 pub use moment::{How, at};
 pub use put_back::put_back;
 

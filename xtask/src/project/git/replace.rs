@@ -8,7 +8,6 @@ mod compare;
 pub mod hold;
 mod live;
 mod merge;
-#[allow(dead_code)] // until the verb `restore-git` joins it with the engine
 pub mod new_branch;
 mod objects;
 mod refusals;
