@@ -12,9 +12,23 @@ use serde_json::Value;
 use support::framework::write;
 use support::{Sandbox, archives, git};
 
-const VERBS: [&str; 15] = [
-    "backup", "list", "show", "verify", "restore", "undo", "redo", "diff", "guard", "status", "prune", "pin",
-    "unpin", "sync", "pull",
+const VERBS: [&str; 16] = [
+    "backup",
+    "list",
+    "show",
+    "verify",
+    "restore",
+    "restore-git",
+    "undo",
+    "redo",
+    "diff",
+    "guard",
+    "status",
+    "prune",
+    "pin",
+    "unpin",
+    "sync",
+    "pull",
 ];
 
 #[test]

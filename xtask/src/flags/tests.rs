@@ -233,6 +233,16 @@ fn misuse_is_refused_with_the_reason_and_the_usage() {
         ("verify --quick", "unknown option --quick"),
         ("restore latest --to x --exact", "--exact is for a restore over the project"),
         ("restore latest --verify-only --git", "--git is for a restore over the project"),
+        ("restore-git a b", "one commit can be named; b is left over"),
+        ("restore-git a --at 2h", "either a commit or --at; a is left over"),
+        ("restore-git --at soon", "--at needs a time"),
+        ("restore-git a --branch b", "--branch names the branch of --checkout"),
+        ("restore-git a --checkout --only b", "does not go with --only"),
+        ("restore-git a --keep-databases --restore-databases", "contradict each other"),
+        ("restore-git a --count 3", "--count is for list"),
+        ("restore-git list --count none", "--count is a number from 1 to 100,000"),
+        ("restore-git list --force", "--force is for a restore; name a commit"),
+        ("restore-git --only x", "--only and --branch are for a restore"),
         ("diff a b c", "two states can be compared, not 3: a, b, c"),
         ("diff now", "now against what?"),
         ("diff now now", "both sides are now"),
@@ -277,18 +287,22 @@ fn misuse_is_refused_with_the_reason_and_the_usage() {
 #[test]
 fn no_option_is_accepted_and_ignored() {
     for verb in VERBS {
-        let base = match verb.name {
-            "restore" => "restore a".to_owned(),
-            "show" => "show a".to_owned(),
-            name => name.to_owned(),
-        };
         let command = if verb.name == "guard" { " -- x" } else { "" };
-        for option in verb.options {
+        // It says what holds anyway.
+        for option in verb.options.iter().filter(|option| option.name != "--keep-databases") {
+            let base = match (verb.name, option.name) {
+                ("restore-git", "--at" | "--count") => "restore-git",
+                ("restore-git", "--branch") => "restore-git a --checkout",
+                ("restore-git", _) => "restore-git a",
+                ("restore", _) => "restore a",
+                ("show", _) => "show a",
+                (name, _) => name,
+            };
             let value = match (option.name, option.value) {
                 (_, None) => "",
                 ("--kind", _) => " guard",
-                ("--max-age", _) => " 3h",
-                ("--rows-max", _) => " 3",
+                ("--max-age" | "--at", _) => " 3h",
+                ("--rows-max" | "--count", _) => " 3",
                 _ => " word",
             };
             assert_ne!(
@@ -336,5 +350,37 @@ fn paths_need_not_be_text_and_quotes_are_part_of_a_name() {
     {
         let error = parse(wrong).unwrap_err();
         assert!(error.to_string().contains("\\x"), "{error}");
+    }
+}
+
+#[test]
+fn commits_are_named_as_git_names_them_or_by_a_time() {
+    let to = |line: &str| match command_of(line) {
+        Command::RestoreGit(RestoreGit::To(to)) => to,
+        other => panic!("{line}: {other:?}"),
+    };
+    for (line, revision) in [
+        ("restore-git HEAD~5", "HEAD~5"),
+        ("restore-git HEAD@{yesterday} --dry-run", "HEAD@{yesterday}"),
+        ("restore-git :/fix·the·bug --force", ":/fix·the·bug"),
+    ] {
+        assert_eq!(to(line).target, GitTarget::Revision(revision.replace('·', " ")), "{line}");
+    }
+    for line in
+        ["restore-git --at 2h", "restore-git --at 2h·ago", "restore-git --at 2h ago", "restore-git --at=2h"]
+    {
+        let GitTarget::Moment(moment) = to(line).target else { panic!("{line}") };
+        let seconds = crate::base::clock::Instant::now().0 - moment.0;
+        assert!((7200..7260).contains(&seconds), "{line}: {seconds}");
+    }
+    let all = to("restore-git a --restore-databases --checkout --branch b --no-backup --adopt --dry-run");
+    assert!(all.databases && all.no_backup && all.adopt && all.dry_run && !all.force && all.only.is_empty());
+    assert_eq!(all.checkout, Some(Some("b".to_owned())));
+    assert_eq!(to("restore-git a --checkout").checkout, Some(None));
+    assert_eq!(to("restore-git a --keep-databases --only b --only c/").only.len(), 2);
+    for (line, count, asked) in
+        [("restore-git", 20, false), ("restore-git list", 20, true), ("restore-git list --count 3", 3, true)]
+    {
+        assert_eq!(command_of(line), Command::RestoreGit(RestoreGit::List { count, asked }), "{line}");
     }
 }
