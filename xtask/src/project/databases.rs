@@ -43,6 +43,16 @@ pub fn has_header(path: &Path, size: u64) -> io::Result<bool> {
     }
 }
 
+/// Whether bytes begin like a database.
+pub fn begins_like_one(bytes: &[u8]) -> bool {
+    bytes.starts_with(HEADER)
+}
+
+/// Whether a name is one that SQLite gives to a file beside a database.
+pub fn is_side_file(path: &[u8]) -> bool {
+    SIDECARS.iter().any(|side| path.ends_with(side.as_bytes()))
+}
+
 /// Opens for reading; neither a link nor a pipe put there a moment ago makes it follow or wait.
 #[cfg(unix)]
 fn open(path: &Path) -> io::Result<File> {

@@ -31,9 +31,10 @@ use crate::base::links;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
 use crate::base::tree::{Kind, Leaf, Tree};
+use crate::project::databases as project_databases;
 use crate::project::git::Git;
 use crate::project::git::tracked::{self, Tracked};
-use crate::project::git::write_out::{self, Mode, WrittenOut};
+use crate::project::git::write_out::{self, Beside, Mode, Unwritten, WrittenOut};
 
 /// A commit that was written out, and what git tracks now.
 pub(super) struct Checkout<'a> {
@@ -63,7 +64,12 @@ impl<'a> Checkout<'a> {
         monitor: &dyn Monitor,
     ) -> Result<(Checkout<'a>, Wanted<'a>)> {
         monitor.step("writing the commit out", None);
-        let mut written = write_out::write_out(git, &from.commit.id, &work.join(TREE))?;
+        // With a database comes what the commit has beside it.
+        let wants = |path: &SafePath, is_folder: bool| {
+            scope.has(path, is_folder) || project_databases::is_side_file(path.bytes())
+        };
+        let beside = Beside { root, wants: &wants };
+        let mut written = write_out::write_out(git, from.commit, &work.join(TREE), Some(&beside))?;
         let mut checkout = Checkout {
             root,
             scope,
@@ -105,6 +111,11 @@ impl<'a> Checkout<'a> {
             }
             let staged = path.below(&tree)?;
             let leaf = match mode {
+                // It is there; what it is, is known when the project was looked at (see `settle_same`).
+                Mode::File | Mode::Executable if self.written.unwritten.contains_key(path) => Leaf {
+                    kind: Kind::File { size: u64::MAX, digest: None },
+                    mode: self.umask.file(*mode == Mode::Executable),
+                },
                 Mode::Submodule => {
                     wanted.open.insert(path.clone());
                     Leaf { kind: Kind::Folder, mode: self.umask.folder }
@@ -142,6 +153,7 @@ impl<'a> Checkout<'a> {
                 .hint("what it ignores must stay; see what `git status --ignored` says")
                 .into());
         }
+        self.settle_same(wanted, present)?;
         self.leave_databases_alone(wanted, present);
         self.leave_alone(wanted, present)?;
         // What is left of the folders above.
@@ -154,6 +166,26 @@ impl<'a> Checkout<'a> {
         })?;
         self.settle_modes(wanted, present);
         self.leaving(wanted, present)
+    }
+
+    /// Files that were found to be in the project already are in it still.
+    fn settle_same(&self, wanted: &mut Wanted<'_>, present: &mut Present) -> Result<()> {
+        for (path, unwritten) in &self.written.unwritten {
+            let (Unwritten::Same(then), Some(leaf)) = (unwritten, wanted.tree.get_mut(path)) else {
+                continue;
+            };
+            let now = present.tree.get_mut(path).filter(|_| present.identities.get(path) == Some(then));
+            let Some(now) = now else {
+                let text = format!("{path} changed while the restore was planned; nothing was restored");
+                return Err(Failure::new(FailureKind::Failed, text)
+                    .hint("run it again; if a program writes to it all the time, stop that first")
+                    .into());
+            };
+            // The id of the blob was found equal; any digest says so.
+            let kind = Kind::File { size: then.size, digest: Some(Digest::of(path.bytes())) };
+            (leaf.kind, now.kind) = (kind.clone(), kind);
+        }
+        Ok(())
     }
 
     fn modules(&self, wanted: &Wanted<'_>) -> BTreeSet<SafePath> {

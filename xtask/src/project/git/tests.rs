@@ -17,6 +17,7 @@ mod new_branch;
 mod replaced;
 mod replaced_hostile;
 mod revisions;
+mod unwritten;
 mod written_out;
 mod written_out_hostile;
 

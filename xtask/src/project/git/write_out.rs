@@ -10,15 +10,18 @@ mod finish;
 mod library;
 mod list;
 mod remarks;
+mod unwritten;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
+
+pub use self::unwritten::{Beside, Unwritten};
 
 use super::classify::paths;
-use super::revision::{self, Commit};
+use super::revision::Commit;
 use super::run::{Input, Program, answer, output};
 use super::twin::Twin;
 use super::{Git, config, trees};
@@ -45,9 +48,11 @@ pub enum Mode {
 pub struct WrittenOut {
     /// Which commit.
     pub commit: Commit,
-    /// Everything that lies in the folder now, folders aside. A link that the repository's settings
-    /// (`core.symlinks`) make a file of is one here too.
+    /// Everything in the commit, folders aside. A link that the repository's settings (`core.symlinks`) make a
+    /// file of is one here too.
     pub tracked: BTreeMap<SafePath, Mode>,
+    /// Of these, what does not lie in the folder.
+    pub unwritten: BTreeMap<SafePath, Unwritten>,
     /// What the commit has and a sparse checkout leaves out of this working copy.
     pub left_out: BTreeSet<SafePath>,
     /// What the user should know: `submodules`, `lfs-pointers`, `git-filter`, `git-replace`, `sparse-checkout`.
@@ -61,16 +66,15 @@ struct Item {
     id: String,
 }
 
-/// Writes a commit, by its id in full, into the new or empty private folder `to`. Files are `0o644` or
-/// `0o755` and folders `0o755` whatever the umask is; nothing is synced.
+/// Writes a commit into the new or empty private folder `to`. Files are `0o644` or
+/// `0o755` and folders `0o755` whatever the umask is; nothing is synced. `beside` tells what need not be written.
 ///
 /// # Errors
 /// `Refused` when objects of the commit are missing or damaged (a partial or broken repository), a name in it
 /// could do harm or two of them are one on this disk, or the git command is needed and there is none (a
 /// sparse checkout, an encoding); any other when `to` can't be written. The project is as it was.
-pub fn write_out(git: &Git, commit: &str, to: &Path) -> Result<WrittenOut> {
+pub fn write_out(git: &Git, commit: &Commit, to: &Path, beside: Option<&Beside<'_>>) -> Result<WrittenOut> {
     let program = git.program.as_ref();
-    let commit = revision::commit(git, commit)?;
     create_private_dir(to).with_context(|| format!("can't make {}", to.display()))?;
     let to = to.canonicalize().with_context(|| format!("can't find {}", to.display()))?;
     if std::fs::read_dir(&to).with_context(|| format!("can't read {}", to.display()))?.next().is_some() {
@@ -81,11 +85,17 @@ pub fn write_out(git: &Git, commit: &str, to: &Path) -> Result<WrittenOut> {
     let settings = git.effective();
     let is_sparse = config::is_true(settings.get("core.sparsecheckout").map(String::as_str));
     let items = list::items(git, program, &twin, &commit.id)?;
-    list::refuse_names(&items, &commit)?;
+    list::refuse_names(&items, commit)?;
+    let mut unwritten = BTreeMap::new();
     let (left_out, filters) = match program {
         Some(program) => {
             let desk = Desk { git, program, twin: &twin, to: &to };
-            desk.write(&commit, &items)?;
+            match beside {
+                Some(beside) if !is_sparse && !desk.folds_case()? => {
+                    unwritten = desk.write_some(commit, &items, beside, &settings)?;
+                }
+                _ => desk.write(commit, &items)?,
+            }
             let left_out = if is_sparse { desk.left_out()? } else { BTreeSet::new() };
             (left_out, if remarks::has_filters(&settings) { desk.filters(&items)? } else { Vec::new() })
         }
@@ -93,16 +103,27 @@ pub fn write_out(git: &Git, commit: &str, to: &Path) -> Result<WrittenOut> {
             let text = "this is a sparse checkout, which needs the git command";
             return Err(Failure::new(Kind::Refused, text).hint("install git").into());
         }
-        None => (BTreeSet::new(), library::write(git, &twin, &settings, &commit, &items, &to)?),
+        None => (BTreeSet::new(), library::write(git, &twin, &settings, commit, &items, &to)?),
     };
     let present: Vec<&Item> = items.iter().filter(|item| !left_out.contains(&item.path)).collect();
-    let tracked = finish::finish(&to, &present, &commit)?;
-    let mut findings = remarks::submodules(git, &present)?;
-    findings.extend(remarks::lfs_pointers(&to, &tracked, &commit)?);
-    findings.extend(remarks::filtered(&settings, &filters, &left_out));
+    let (there, elsewhere): (Vec<&Item>, Vec<&Item>) =
+        present.iter().partition(|item| !unwritten.contains_key(&item.path));
+    let mut tracked = finish::finish(&to, &there, commit)?;
+    tracked.extend(elsewhere.iter().map(|item| (item.path.clone(), item.mode)));
+    let asked: Vec<&Item> =
+        present.into_iter().filter(|item| unwritten.get(&item.path) != Some(&Unwritten::Unasked)).collect();
+    let mut findings = remarks::submodules(git, &asked)?;
+    let place = |path: &SafePath| match (unwritten.get(path), beside) {
+        (None, _) => Some(to.as_path()),
+        (Some(Unwritten::Same(_)), Some(beside)) => Some(beside.root),
+        (Some(_), _) => None,
+    };
+    findings.extend(remarks::lfs_pointers(&place, &tracked, commit)?);
+    let is_asked = |path: &SafePath| place(path).is_some() && !left_out.contains(path);
+    findings.extend(remarks::filtered(&settings, &filters, &is_asked));
     findings.extend(remarks::replaced(&twin));
     findings.extend(remarks::sparse(&left_out));
-    Ok(WrittenOut { commit, tracked, left_out, findings })
+    Ok(WrittenOut { commit: commit.clone(), tracked, unwritten, left_out, findings })
 }
 
 /// Where the git command writes the files.
@@ -138,9 +159,45 @@ impl Desk<'_> {
         if answer.ok {
             return Ok(());
         }
-        list::refuse_missing(self.git, self.program, self.twin, commit, items)?;
-        let why = answer.err.lines().take(3).collect::<Vec<_>>().join("; ");
-        bail!("the commit {} can't be written out: {why}", commit.short())
+        Err(self.why(commit, items, &answer.err))
+    }
+
+    /// Why git could not write a commit: that objects are missing says more than its own words.
+    fn why(&self, commit: &Commit, items: &[Item], told: &str) -> Error {
+        if let Err(error) = list::refuse_missing(self.git, self.program, self.twin, commit, items) {
+            return error;
+        }
+        let why = told.lines().take(3).collect::<Vec<_>>().join("; ");
+        anyhow!("the commit {} can't be written out: {why}", commit.short())
+    }
+
+    /// The same for all that can't be had more cheaply: first the index, then the files one by one.
+    fn write_some(
+        &self,
+        commit: &Commit,
+        items: &[Item],
+        beside: &Beside<'_>,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<SafePath, Unwritten>> {
+        let mut command = self.call();
+        command.args(["read-tree", "--no-recurse-submodules", &commit.id]);
+        output(command, Input::Nothing)
+            .with_context(|| format!("the commit {} can't be read", commit.short()))?;
+        let unwritten = self.unwritten(beside, settings, items)?;
+        let names: Vec<u8> = items
+            .iter()
+            .filter(|item| !unwritten.contains_key(&item.path))
+            .flat_map(|item| [item.path.bytes(), b"\0"])
+            .flatten()
+            .copied()
+            .collect();
+        let mut command = self.call();
+        command.args(["checkout-index", "-q", "-z", "--stdin"]);
+        let answer = answer(command, Input::Bytes(&names))?;
+        if answer.ok {
+            return Ok(unwritten);
+        }
+        Err(self.why(commit, items, &answer.err))
     }
 
     fn left_out(&self) -> Result<BTreeSet<SafePath>> {

@@ -30,7 +30,9 @@ impl Checkout<'_> {
         let mut of_commit = Vec::new();
         for (path, mode) in &self.written.tracked {
             let staged = path.below(&tree)?;
-            let is_file = matches!(mode, Mode::File | Mode::Executable);
+            // What was not written is no database, or nobody asked for it.
+            let is_file =
+                matches!(mode, Mode::File | Mode::Executable) && !self.written.unwritten.contains_key(path);
             if is_file && databases::has_header(&staged, fs::symlink_metadata(&staged)?.len())? {
                 of_commit.push(path.clone());
             }
@@ -70,7 +72,8 @@ impl Checkout<'_> {
         let image = path.below(&images)?;
         make_folder(image.parent().unwrap_or(&images))?;
         for file in stage_database::files(path)? {
-            if self.written.tracked.contains_key(&file) {
+            let is_written = !self.written.unwritten.contains_key(&file);
+            if is_written && self.written.tracked.contains_key(&file) {
                 let (from, to) = (file.below(&tree)?, file.below(&images)?);
                 fs::rename(&from, &to).with_context(|| format!("can't move {}", from.display()))?;
             }

@@ -54,6 +54,9 @@ impl Checkout<'_> {
         make_folder(&self.work.join(OLD))?;
         let mut folders = BTreeSet::new();
         for (path, mode) in &self.written.tracked {
+            if self.written.unwritten.contains_key(path) {
+                continue;
+            }
             let mut above = path.parent();
             while let Some(folder) = above.filter(|folder| !folders.contains(folder)) {
                 above = folder.parent();

@@ -18,7 +18,7 @@ fn moved(sandbox: &Sandbox, program: Option<Program>, rev: &str, wanted: Option<
         (folder.path().join("to"), folder.path().join("work"), folder.path().join("aside"));
     fs::create_dir(&work).unwrap();
     fs::create_dir(&aside).unwrap();
-    let written = write_out(&git, &commit.id, &to).unwrap();
+    let written = write_out(&git, &commit, &to, None).unwrap();
     let branch = new_branch(&git, &commit, wanted).unwrap();
     let before = snapshot(&git.common);
     let now = Instant(1_800_000_000);

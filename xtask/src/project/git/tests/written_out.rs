@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::write_out::{Mode, WrittenOut, write_out};
+use super::write_out::{Beside, Mode, WrittenOut, write_out};
 use super::*;
-use crate::base::os_name;
+use crate::base::{file_facts, os_name};
 
 /// Mode and content of everything below a folder; of a link where it points.
 pub fn tree(folder: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
@@ -56,21 +56,36 @@ pub fn by_git(sandbox: &Sandbox, root: &Path, rev: &str) -> BTreeMap<PathBuf, (u
 pub fn same_as_git(sandbox: &Sandbox, root: &Path, rev: &str, also_without: bool) -> WrittenOut {
     let expected = by_git(sandbox, root, rev);
     let mut result = None;
-    for program in if also_without { vec![Program::find(), None] } else { vec![Program::find()] } {
-        let with = program.is_some();
-        let git = opened(root, program);
+    let all = [(true, false), (true, true), (false, false)];
+    for (with, beside) in all.into_iter().filter(|(with, _)| *with || also_without) {
+        let git = opened(root, if with { Program::find() } else { None });
         let before = (snapshot(root), snapshot(&git.common));
-        let id = revision::resolve(&git, rev).unwrap().id;
+        let id = revision::resolve(&git, rev).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let to = folder.path().join("to");
-        let written = write_out(&git, &id, &to).unwrap();
+        let working_copy = Beside { root, wants: &|_, _| true };
+        let written = write_out(&git, &id, &to, beside.then_some(&working_copy)).unwrap();
+        for path in written.unwritten.keys() {
+            // What was not written lies in the working copy already.
+            let place = path.below(&to).unwrap();
+            assert!(beside && !place.exists());
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::copy(path.below(root).unwrap(), &place).unwrap();
+            let executable = written.tracked[path] == Mode::Executable;
+            file_facts::set_mode(&place, if executable { 0o755 } else { 0o644 }).unwrap();
+        }
         assert!(before == (snapshot(root), snapshot(&git.common)), "something changed");
         let found = tree(&to);
         for (path, thing) in &expected {
             let there =
                 found.get(path).map(|(mode, bytes)| (format!("{mode:o}"), bytes.escape_ascii().to_string()));
             let thing = (format!("{:o}", thing.0), thing.1.escape_ascii().to_string());
-            assert_eq!(there, Some(thing), "{} at {rev}, git command: {with}", path.display());
+            assert_eq!(
+                there,
+                Some(thing),
+                "{} at {rev}, git command: {with}, beside: {beside}",
+                path.display()
+            );
         }
         assert_eq!(found.len(), expected.len(), "{:?}", found.keys());
         for (path, mode) in &written.tracked {
@@ -307,9 +322,15 @@ fn a_sparse_checkout_leaves_out_what_git_leaves_out() {
         let tracked = tracked::tracked(&opened(&sandbox.root, Program::find())).unwrap();
         assert!(tracked[b"out/d.txt".as_slice()].skipped && !tracked[b"in/b.txt".as_slice()].skipped);
         let git = opened(&sandbox.root, None);
-        let error = write_out(&git, &git_id(&sandbox, "HEAD"), &sandbox.path("to")).unwrap_err();
+        let error =
+            write_out(&git, &named(&git, &git_id(&sandbox, "HEAD")), &sandbox.path("to"), None).unwrap_err();
         assert!(format!("{error:#}").contains("needs the git command"), "{error:#}");
     }
+}
+
+/// The commit of an id, which need not be whole.
+pub fn named(git: &Git, id: &str) -> revision::Commit {
+    revision::resolve(git, id).unwrap()
 }
 
 pub fn git_id(sandbox: &Sandbox, rev: &str) -> String {
@@ -376,7 +397,7 @@ fn sha256_reftables_shallow_clones_and_linked_working_copies() {
         let git = opened(&sandbox.path("linked"), program);
         let commit = revision::resolve(&git, "HEAD~1").unwrap();
         let to = tempfile::tempdir().unwrap();
-        write_out(&git, &commit.id, to.path()).unwrap();
+        write_out(&git, &commit, to.path(), None).unwrap();
         assert_eq!(fs::read(to.path().join("a.txt")).unwrap(), b"two\n");
     }
 }

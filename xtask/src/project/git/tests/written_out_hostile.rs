@@ -1,7 +1,7 @@
 //! Commits that can't be had, and those that would do harm.
 
 use super::super::write_out::write_out;
-use super::written_out::{git_id, same_as_git, tree};
+use super::written_out::{git_id, named, same_as_git, tree};
 use super::*;
 use crate::base::failure::{Kind, hints_of, kind_of};
 
@@ -12,7 +12,7 @@ fn refusals(root: &Path, id: &str, also_without: bool) -> Vec<String> {
         let git = opened(root, program);
         let before = snapshot(&git.common);
         let folder = tempfile::tempdir().unwrap();
-        let error = write_out(&git, id, &folder.path().join("to")).unwrap_err();
+        let error = write_out(&git, &named(&git, id), &folder.path().join("to"), None).unwrap_err();
         assert_eq!(kind_of(&error), Kind::Refused, "{error:#}");
         assert!(!hints_of(&error).is_empty(), "{error:#}");
         assert!(before == snapshot(&git.common));
@@ -52,7 +52,10 @@ fn a_damaged_object_is_not_written() {
     for program in [Program::find(), None] {
         let git = opened(&sandbox.root, program);
         let folder = tempfile::tempdir().unwrap();
-        let error = format!("{:#}", write_out(&git, &commit, &folder.path().join("to")).unwrap_err());
+        let error = format!(
+            "{:#}",
+            write_out(&git, &named(&git, &commit), &folder.path().join("to"), None).unwrap_err()
+        );
         assert!(error.contains(&blob) && error.contains(&commit[..10]), "{error}");
     }
 }
@@ -137,7 +140,7 @@ fn no_filter_and_no_hook_is_run_and_filters_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let to = folder.path().join("to");
         let commit = revision::resolve(&git, &commit).unwrap();
-        let written = write_out(&git, &commit.id, &to).unwrap();
+        let written = write_out(&git, &commit, &to, None).unwrap();
         assert_eq!(tree(&to)[Path::new("a.txt")].1, b"secret\n");
         let [finding] = written.findings.as_slice() else { panic!("{:?}", written.findings) };
         assert!(finding.code == "git-filter" && finding.message.contains("Crypt"), "{finding:?}");
@@ -150,6 +153,6 @@ fn a_folder_that_is_not_empty_is_left_alone() {
     let sandbox = Sandbox::new(&[]);
     sandbox.commit("a.txt", "one\n");
     let git = opened(&sandbox.root, Program::find());
-    let error = write_out(&git, &git_id(&sandbox, "HEAD"), &sandbox.root).unwrap_err();
+    let error = write_out(&git, &named(&git, &git_id(&sandbox, "HEAD")), &sandbox.root, None).unwrap_err();
     assert!(format!("{error:#}").contains("not empty"));
 }

@@ -67,12 +67,12 @@ const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 /// Longest pointer that Git LFS reads, in bytes.
 const POINTER_BYTES_MAX: u64 = 1024;
 
-/// Files that Git LFS keeps elsewhere.
+/// Files that Git LFS keeps elsewhere. `place` tells below which folder a file lies, if anybody asks for it.
 ///
 /// # Errors
 /// When a file can't be read.
-pub(super) fn lfs_pointers(
-    to: &Path,
+pub(super) fn lfs_pointers<'p>(
+    place: &dyn Fn(&SafePath) -> Option<&'p Path>,
     tracked: &BTreeMap<SafePath, Mode>,
     commit: &Commit,
 ) -> Result<Option<Finding>> {
@@ -84,7 +84,8 @@ pub(super) fn lfs_pointers(
         if !matches!(mode, Mode::File | Mode::Executable) {
             continue;
         }
-        let full = path.below(to)?;
+        let Some(place) = place(path) else { continue };
+        let full = path.below(place)?;
         let size = fs::symlink_metadata(&full).map(|meta| meta.len());
         let size = size.with_context(|| format!("can't read {}", full.display()))?;
         if size < POINTER_BYTES_MAX && size > POINTER.len() as u64 {
@@ -122,10 +123,10 @@ fn is_outward(name: &str) -> bool {
 pub(super) fn filtered(
     settings: &BTreeMap<String, String>,
     filters: &[(SafePath, String)],
-    left_out: &BTreeSet<SafePath>,
+    is_asked: &dyn Fn(&SafePath) -> bool,
 ) -> Vec<Finding> {
     let mut by_filter: BTreeMap<&str, Vec<&SafePath>> = BTreeMap::new();
-    for (path, filter) in filters.iter().filter(|(path, _)| !left_out.contains(path)) {
+    for (path, filter) in filters.iter().filter(|(path, _)| is_asked(path)) {
         let lower = filter.to_lowercase();
         let configured = ["smudge", "process"].iter().any(|key| {
             settings.get(&format!("filter.{lower}.{key}")).is_some_and(|command| !command.is_empty())
