@@ -305,6 +305,18 @@ fn a_bad_update_or_configuration() {
     before.rows_are_those_in(&project);
     before.files_are_those_in(&project);
     before.git_is_that_in(&project);
+    // And now one commit too many, with uncommitted work beside it.
+    write(&project, "src/broken.py", "def broken(:\n");
+    git(&project, &["add", "src/broken.py"]);
+    git(&project, &["commit", "-q", "-m", "The bad commit", "--", "src/broken.py"]);
+    let (back, rest) = rest.split_at(1);
+    let rows = State::of(&project);
+    typist.types(back, &[]);
+    assert!(!project.join("src/broken.py").exists());
+    rows.rows_are_those_in(&project);
+    assert_eq!(git(&project, &["diff", "HEAD~1", "--stat"]), "");
+    typist.types(&["cargo xtask restore before-update --git --exact\n".to_owned()], &[]);
+    before.git_is_that_in(&project);
     // And now its configuration.
     write(&project, "Cargo.toml", "<<<<<<< HEAD\n[workspace]\n=======\n");
     typist.types(&["cargo xtask list\n".to_owned()], &[("list", 101)]);

@@ -66,7 +66,7 @@ pub fn new_branch(git: &Git, commit: &Commit, wanted: Option<&str>) -> Result<Ne
         }
         if let Some(other) = in_the_way(git, &live, &full)? {
             let text = format!("there can't be a new branch {name}: {} is there", escape(other.as_bytes()));
-            return Err(refused(text).hint("name another one: --checkout NAME").into());
+            return Err(refused(text).hint("name another one: --checkout --branch NAME").into());
         }
         return Ok(NewBranch { name: name.to_owned(), leaves });
     }
@@ -80,7 +80,9 @@ pub fn new_branch(git: &Git, commit: &Commit, wanted: Option<&str>) -> Result<Ne
             }
         }
     }
-    Err(refused("no name for a new branch is free".to_owned()).hint("name one: --checkout NAME").into())
+    Err(refused("no name for a new branch is free".to_owned())
+        .hint("name one: --checkout --branch NAME")
+        .into())
 }
 
 /// Writes what takes the place of what, so that HEAD is at the new branch, into `work`, an empty private folder
