@@ -39,6 +39,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
@@ -81,6 +82,8 @@ pub struct Git {
     program: Option<Program>,
     /// The repository's own settings.
     settings: Vec<config::Setting>,
+    /// Settings as git sees them, once somebody asked.
+    effective: OnceLock<BTreeMap<String, String>>,
 }
 
 /// Opens the repository whose working copy has its top at `root`.
@@ -129,7 +132,15 @@ fn open_with(root: &Path, program: Option<Program>) -> Result<Opened> {
     };
     let mut settings = config::read(&common.join("config"))?;
     settings.extend(config::read(&own.join("config.worktree"))?);
-    Ok(Opened::Git(Box::new(Git { root, own, common, library, program, settings })))
+    Ok(Opened::Git(Box::new(Git {
+        root,
+        own,
+        common,
+        library,
+        program,
+        settings,
+        effective: OnceLock::new(),
+    })))
 }
 
 fn refusal(root: &Path, message: &str) -> Opened {
@@ -208,7 +219,11 @@ impl Git {
 
     /// Settings as git sees them here, the user's and the system's files included, by lower-case name; where
     /// nobody set one it is absent. None at all where they can't be read: git's defaults then hold.
-    fn effective(&self) -> BTreeMap<String, String> {
+    fn effective(&self) -> &BTreeMap<String, String> {
+        self.effective.get_or_init(|| self.read_effective())
+    }
+
+    fn read_effective(&self) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         if let Some(program) = &self.program {
             let mut command = program.at(&self.root);

@@ -113,6 +113,9 @@ fn id_by_command(git: &Git, program: &Program, rev: &str) -> Result<String> {
     let first = ask(git, program, &["rev-parse", "--verify", &asked])?;
     doubtful(rev, &first.err)?;
     let (answer, id) = (&first, first.text());
+    if answer.ok && refs::is_id(&id) && asked != rev {
+        return Ok(id);
+    }
     if answer.ok && refs::is_id(&id) {
         let peeled = ask(git, program, &["rev-parse", "--verify", &format!("{id}^{{commit}}")])?;
         if peeled.ok && refs::is_id(&peeled.text()) {

@@ -92,18 +92,18 @@ pub fn write_out(git: &Git, commit: &Commit, to: &Path, beside: Option<&Beside<'
             let desk = Desk { git, program, twin: &twin, to: &to };
             match beside {
                 Some(beside) if !is_sparse && !desk.folds_case()? => {
-                    unwritten = desk.write_some(commit, &items, beside, &settings)?;
+                    unwritten = desk.write_some(commit, &items, beside, settings)?;
                 }
                 _ => desk.write(commit, &items)?,
             }
             let left_out = if is_sparse { desk.left_out()? } else { BTreeSet::new() };
-            (left_out, if remarks::has_filters(&settings) { desk.filters(&items)? } else { Vec::new() })
+            (left_out, if remarks::has_filters(settings) { desk.filters(&items)? } else { Vec::new() })
         }
         None if is_sparse => {
             let text = "this is a sparse checkout, which needs the git command";
             return Err(Failure::new(Kind::Refused, text).hint("install git").into());
         }
-        None => (BTreeSet::new(), library::write(git, &twin, &settings, commit, &items, &to)?),
+        None => (BTreeSet::new(), library::write(git, &twin, settings, commit, &items, &to)?),
     };
     let present: Vec<&Item> = items.iter().filter(|item| !left_out.contains(&item.path)).collect();
     let (there, elsewhere): (Vec<&Item>, Vec<&Item>) =
@@ -120,7 +120,7 @@ pub fn write_out(git: &Git, commit: &Commit, to: &Path, beside: Option<&Beside<'
     };
     findings.extend(remarks::lfs_pointers(&place, &tracked, commit)?);
     let is_asked = |path: &SafePath| place(path).is_some() && !left_out.contains(path);
-    findings.extend(remarks::filtered(&settings, &filters, &is_asked));
+    findings.extend(remarks::filtered(settings, &filters, &is_asked));
     findings.extend(remarks::replaced(&twin));
     findings.extend(remarks::sparse(&left_out));
     Ok(WrittenOut { commit: commit.clone(), tracked, unwritten, left_out, findings })

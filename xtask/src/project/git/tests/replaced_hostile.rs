@@ -171,6 +171,7 @@ fn forms_that_files_do_not_do_justice_to() {
         root: sandbox.root.clone(),
         own: sandbox.root.join(".git"),
         common: sandbox.root.join(".git"),
+        effective: std::sync::OnceLock::new(),
     };
     let error = replace::plan(&git, &then.source(), &then.facts, false).unwrap_err();
     assert!(error.to_string().contains("HEAD is damaged") && !hints_of(&error).is_empty(), "{error:#}");
