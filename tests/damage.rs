@@ -113,6 +113,10 @@ impl Pair {
         let line = backups.iter().find(|line| line["id"] == self.newer).unwrap();
         assert!(!line["damage"].as_array().unwrap().is_empty(), "{what}: {line}");
         assert_eq!(self.latest(), self.older, "{what}");
+        // Whoever asks for the newest one is told that there is a newer one.
+        let verified = self.run(&["verify"]).code(3);
+        assert!(verified.stdout.contains(&format!("{}: good", self.older)), "{verified:?}");
+        assert!(verified.stderr.contains(&format!("after it is damaged: {}", self.newer)), "{verified:?}");
     }
 
     /// Brought back, it is good again.

@@ -152,6 +152,11 @@ fn verify(ui: &Ui, place: &Place, options: &Verify, level: Level) -> Result<Veri
             words.iter().map(|word| select::resolve(&listing.entries, word, now)).collect::<Result<_>>()?
         }
     };
+    if let Targets::Named(words) = &options.targets
+        && let Some(at) = words.iter().position(|word| word == "latest")
+    {
+        findings.extend(chosen.get(at).and_then(|entry| passed_over(&listing.entries, entry)));
+    }
     for finding in &findings {
         ui.finding(finding);
     }
@@ -189,6 +194,16 @@ fn verify(ui: &Ui, place: &Place, options: &Verify, level: Level) -> Result<Veri
         ui.note("use another backup (cargo xtask list); a damaged archive may still give single files: cargo xtask restore BACKUP --only PATH --to DIR");
     }
     Ok(Verified { store, lines, findings, run })
+}
+
+/// `latest` is the newest undamaged one: who asks for it wants to know of those after it.
+fn passed_over(entries: &[StoreEntry], chosen: &StoreEntry) -> Option<Finding> {
+    let newer = entries.iter().filter(|entry| !entry.safety && entry.id > chosen.id && entry.is_damaged());
+    let ids: Vec<String> = newer.map(|entry| entry.id.to_string()).collect();
+    let last = ids.last()?;
+    let text = format!("latest is {}, since what came after it is damaged: {}", chosen.id, ids.join(", "));
+    let hint = format!("see what is wrong: cargo xtask verify {last}");
+    Some(Finding::problem("newer-damaged", text).hint(hint))
 }
 
 fn words(level: Level) -> &'static str {
