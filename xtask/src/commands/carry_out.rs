@@ -135,7 +135,12 @@ pub fn run(ui: &Ui, job: &Job<'_>, order: Order<'_>, mut findings: Vec<Finding>)
     if prepared.is_empty() {
         prepared.discard()?;
         findings.iter().for_each(|finding| ui.finding(finding));
-        ui.line(format!("the project is as {} has it already; nothing was changed", job.what));
+        ui.line(match findings.iter().any(Finding::is_problem) {
+            true => {
+                format!("but for that the project is as {} has it already; nothing was changed", job.what)
+            }
+            false => format!("the project is as {} has it already; nothing was changed", job.what),
+        });
         document(false, &Done::default(), &findings)?;
         return Ok(Outcome::of(&findings));
     }

@@ -2,9 +2,11 @@
 //! commit tracks comes from it, like an image out of a backup, and everything else from a backup.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::super::super::marks;
 use super::super::super::present::Present;
 use super::super::super::stage_database;
 use super::super::super::wanted::Wanted;
@@ -40,7 +42,8 @@ impl Checkout<'_> {
         for path in of_commit.iter().filter(|path| self.scope.has(path, false)) {
             wanted.tree.remove(path);
             if self.keeps_databases && links::exists(&path.below(self.root)?)? {
-                self.findings.push(kept(path));
+                let is_same = self.is_as_committed(path)?;
+                self.findings.extend((!is_same).then(|| kept(path)));
                 continue;
             }
             wanted.databases.push(self.stage(path)?);
@@ -63,6 +66,32 @@ impl Checkout<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the files of a database are those of the commit, byte for byte. They are read as files: nothing of
+    /// this process has a database open yet.
+    fn is_as_committed(&self, path: &SafePath) -> Result<bool> {
+        let read = |file: &SafePath, root: &Path| -> Result<Option<Digest>> {
+            let file = file.below(root)?;
+            match fs::File::open(&file).and_then(|mut file| Digest::of_reader(&mut file)) {
+                Ok((_, 0)) => Ok(None),
+                Ok((digest, _)) => Ok(Some(digest)),
+                Err(error) if marks::is_gone(&error) => Ok(None),
+                Err(error) => Err(error).with_context(|| format!("can't read {}", file.display())),
+            }
+        };
+        let tree = self.work.join(TREE);
+        let size = |root: &Path| -> Result<u64> { Ok(fs::symlink_metadata(path.below(root)?)?.len()) };
+        if size(self.root)? != size(&tree)? {
+            return Ok(false);
+        }
+        let [main, wal, _, journal] = stage_database::files(path)?;
+        for file in [main, wal, journal] {
+            if read(&file, self.root)? != read(&file, &tree)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Moves a database of the commit to where images are staged, with what the commit has beside it, and
@@ -146,6 +175,6 @@ impl Checkout<'_> {
 }
 
 fn kept(path: &SafePath) -> Finding {
-    let text = "the database stays as it is, also where the commit has another one";
+    let text = "the commit has another one; the database stays as it is";
     Finding::advice("database-kept", text).at(path).hint("--restore-databases takes it from the commit")
 }
