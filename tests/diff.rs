@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 use support::child::Locker;
+use support::dice::Dice;
 use support::framework::{Framework, write};
 use support::tree::{differences, fingerprint, without_sidecars};
 use support::{Sandbox, git};
@@ -374,25 +375,13 @@ fn hostile_names_are_compared_and_harmless() {
     }
 }
 
-/// The same numbers each time.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % below
-    }
-
-    fn value(&mut self) -> Sql {
-        match self.roll(8) {
-            0 => Sql::Null,
-            1 | 2 => Sql::Integer(self.roll(9) as i64 - 4),
-            3 => Sql::Real(self.roll(9) as f64 / 2.0 + 0.25),
-            4 => Sql::Blob(vec![self.roll(256) as u8; self.roll(4) as usize]),
-            _ => Sql::Text(["", "a", "A", "é", "z'z", "😀", "1"][self.roll(7) as usize].into()),
-        }
+fn value(dice: &mut Dice) -> Sql {
+    match dice.roll(8) {
+        0 => Sql::Null,
+        1 | 2 => Sql::Integer(dice.roll(9) as i64 - 4),
+        3 => Sql::Real(dice.roll(9) as f64 / 2.0 + 0.25),
+        4 => Sql::Blob(vec![dice.roll(256) as u8; dice.roll(4) as usize]),
+        _ => Sql::Text(dice.of(&["", "a", "A", "é", "z'z", "😀", "1"]).to_string()),
     }
 }
 
@@ -425,7 +414,7 @@ fn by_key(database: &Path, table: &str, key: &[usize]) -> BTreeMap<String, Vec<S
 #[test]
 fn generated_databases_are_compared_as_brute_force_does() {
     for seed in [1_u64, 77, 4242] {
-        let mut dice = Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let mut dice = Dice::new(seed);
         let sandbox = Sandbox::new();
         let project = sandbox.project();
         let (now, then) = (project.join("x.db"), sandbox.path("then.db"));
@@ -436,7 +425,7 @@ fn generated_databases_are_compared_as_brute_force_does() {
                 let marks = if create.contains("oid") { "?1, ?2, ?3" } else { "?1, ?2" };
                 let sql = format!("INSERT OR IGNORE INTO {table} VALUES ({marks})");
                 for _ in 0..rows {
-                    let values: Vec<Sql> = (0..marks.matches('?').count()).map(|_| dice.value()).collect();
+                    let values: Vec<Sql> = (0..marks.matches('?').count()).map(|_| value(dice)).collect();
                     // A value that the key does not take is left out.
                     let _ = connection.execute(&sql, rusqlite::params_from_iter(values));
                 }
@@ -449,7 +438,7 @@ fn generated_databases_are_compared_as_brute_force_does() {
         for (table, ..) in TABLES {
             let column = if table == "hidden" { "oid" } else { "b" };
             for _ in 0..6 {
-                let (from, to, gone) = (dice.value(), dice.value(), dice.value());
+                let (from, to, gone) = (value(&mut dice), value(&mut dice), value(&mut dice));
                 let update = format!("UPDATE OR IGNORE {table} SET {column} = ?1 WHERE {column} IS ?2");
                 let _ = connection.execute(&update, [to, from]);
                 let delete = format!("DELETE FROM {table} WHERE {column} IS ?1 AND abs(random()) % 2");

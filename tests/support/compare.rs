@@ -19,6 +19,8 @@ pub type Repository = BTreeMap<String, String>;
 pub fn ask_git(folder: &Path, arguments: &[&str]) -> Option<String> {
     let output = Command::new("git")
         .args(["--no-optional-locks", "-c", "safe.directory=*", "-c", "core.quotePath=true"])
+        // Else ids are as short as the number of objects allows.
+        .args(["-c", "core.abbrev=40"])
         .args(arguments)
         .current_dir(folder)
         .env("HOME", "/nonexistent")

@@ -6,8 +6,11 @@
 pub mod child;
 pub mod compare;
 pub mod dated;
+pub mod dice;
 pub mod forge;
 pub mod framework;
+#[cfg(unix)]
+pub mod history;
 pub mod killing;
 pub mod page;
 pub mod servers;
@@ -15,6 +18,7 @@ pub mod system;
 pub mod tree;
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -193,8 +197,15 @@ pub fn git<S: AsRef<OsStr>>(folder: &Path, arguments: &[S]) -> String {
 /// The same at a moment in seconds since 1970.
 #[track_caller]
 pub fn git_at<S: AsRef<OsStr>>(folder: &Path, moment: i64, arguments: &[S]) -> String {
+    let told = git_told(folder, moment, arguments, b"");
+    String::from_utf8_lossy(&told).trim_end_matches('\n').to_owned()
+}
+
+/// The same with something to read on stdin; returns stdout byte for byte, as names need not be UTF-8.
+#[track_caller]
+pub fn git_told<S: AsRef<OsStr>>(folder: &Path, moment: i64, arguments: &[S], input: &[u8]) -> Vec<u8> {
     let date = format!("{moment} +0000");
-    let output = Command::new("git")
+    let mut child = Command::new("git")
         .args([
             "-c",
             "user.name=Somebody",
@@ -214,9 +225,14 @@ pub fn git_at<S: AsRef<OsStr>>(folder: &Path, moment: i64, arguments: &[S]) -> S
         .env_remove("GIT_DIR")
         .env_remove("GIT_INDEX_FILE")
         .env_remove("GIT_WORK_TREE")
-        .stdin(Stdio::null())
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("git starts");
+    // Whoever does not read it is no failure here.
+    drop(child.stdin.take().unwrap().write_all(input));
+    let output = child.wait_with_output().unwrap();
     let shown: Vec<_> = arguments.iter().map(|word| word.as_ref().to_string_lossy()).collect();
     assert!(
         output.status.success(),
@@ -224,7 +240,7 @@ pub fn git_at<S: AsRef<OsStr>>(folder: &Path, moment: i64, arguments: &[S]) -> S
         shown.join(" "),
         String::from_utf8_lossy(&output.stderr)
     );
-    String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
+    output.stdout
 }
 
 /// The archives in a store, oldest first.
