@@ -48,13 +48,14 @@ impl Mould {
     /// Puts a backup of that id into the store, verified when it was taken; `change` may change its manifest.
     pub fn plant_changed(&self, id: &str, kind: &str, change: &dyn Fn(&mut Value)) {
         let mut forge = self.forge.clone();
-        let mut label = Value::Null;
+        let (mut label, mut commit) = (Value::Null, Value::Null);
         forge.manifest(|manifest| {
             manifest["id"] = json!(id);
             manifest["kind"] = json!(kind);
             manifest["created"] = json!(moment(id));
             change(manifest);
             label = manifest["label"].clone();
+            commit = manifest["git"]["commit"].clone();
         });
         let bytes = forge.bytes();
         let folder = if kind == "safety" { self.store.join("safety") } else { self.store.clone() };
@@ -66,6 +67,7 @@ impl Mould {
         summary["id"] = json!(id);
         summary["kind"] = json!(kind);
         summary["label"] = label;
+        summary["commit"] = commit;
         summary["created"] = json!(moment(id));
         summary["archive_bytes"] = json!(bytes.len());
         summary["archive_sha256"] = json!(sha256(&bytes));
