@@ -5,7 +5,7 @@
 //! (`XTASK_TEST_FULL=1`) the steps are smaller.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 mod support;
 
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use support::framework::{noise, write};
+use support::killing::is_full;
 use support::{Sandbox, git, system};
 
 fn database(path: &Path, rows: u32) {
@@ -264,46 +265,61 @@ git -c user.name=n -c user.email=e add -A && git -c user.name=n -c user.email=e 
 cd "$MOUNT"; cp -a project "$TMPDIR/ruined"
 "#;
 
-#[test]
-fn a_restore_over_a_project_that_finds_no_room_changes_nothing() {
+/// Runs a command over that project with ever more room: it changes nothing, or all of it is done and comes back.
+#[track_caller]
+fn over_a_project(store: &str, command: &str, room: &[u64]) {
     if !works("sqlite3") {
         return system::skip("sqlite3 is not there");
     }
-    for (number, (store, options)) in [
-        ("$MOUNT/store", ""),
-        ("$TMPDIR/store", ""),
-        ("$TMPDIR/store", "--git --exact"),
-        ("$TMPDIR/store", "--sql-only --no-backup"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let (sandbox, mount) = sandbox();
-        let project = sandbox.project();
-        database(&project.join("c.db"), 700);
-        let connection = Connection::open(project.join("a.db")).unwrap();
-        connection.execute_batch("PRAGMA journal_mode = WAL").unwrap();
-        drop(connection);
-        let first = format!("STORE=\"{store}\"\n{OVER}");
-        let undo = if options.contains("--no-backup") { ":" } else { "xtask undo --force --quiet" };
-        let each = format!(
-            r#"
+    let (sandbox, mount) = sandbox();
+    let project = sandbox.project();
+    database(&project.join("c.db"), 700);
+    let connection = Connection::open(project.join("a.db")).unwrap();
+    connection.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+    drop(connection);
+    let first = format!("STORE=\"{store}\"\n{OVER}");
+    let undo = if command.contains("--no-backup") { ":" } else { "xtask undo --force --quiet" };
+    let each = format!(
+        r#"
     reset
     exactly=$(seen project /objects); before=$(seen project '')
     leave $free_kib
-    run xtask restore first --force {options}
+    run xtask {command} --force
     if [ $code = 0 ]; then {undo}; now=$(seen project ''); else before=$exactly; now=$(seen project /objects); fi
     echo "$before" > "$TMPDIR/before"; echo "$now" | diff "$TMPDIR/before" - && echo same || true
     if [ -n "$(ls -A "$STORE" | grep tmp)" ]; then echo 'the store was left in a mess'; ls -A "$STORE"; exit 1; fi
 "#
-        );
-        let Some(steps) = steps(&sandbox, &mount, &first, &each, &range(0, 4000, 200)) else { return };
-        judge(&steps);
-        let reasons = reasons(&steps);
-        println!("{store} {options}: {reasons:#?}");
-        for step in steps.iter().filter(|step| step.code == 0 && !options.contains("--no-backup")) {
-            assert!(step.text.contains("\nsame\n"), "{number}: undo did not bring it back: {}", step.text);
-        }
+    );
+    let Some(steps) = steps(&sandbox, &mount, &first, &each, room) else { return };
+    judge(&steps);
+    let reasons = reasons(&steps);
+    println!("{store} {command}: {reasons:#?}");
+    for step in steps.iter().filter(|step| step.code == 0 && !command.contains("--no-backup")) {
+        assert!(step.text.contains("\nsame\n"), "{command}: undo did not bring it back: {}", step.text);
+    }
+}
+
+#[test]
+fn a_restore_over_a_project_that_finds_no_room_changes_nothing() {
+    for (store, command) in [
+        ("$MOUNT/store", "restore first"),
+        ("$TMPDIR/store", "restore first"),
+        ("$TMPDIR/store", "restore first --git --exact"),
+        ("$TMPDIR/store", "restore first --sql-only --no-backup"),
+    ] {
+        over_a_project(store, command, &range(0, 4000, 200));
+    }
+}
+
+#[test]
+fn a_commit_that_finds_no_room_changes_nothing() {
+    over_a_project(
+        "$TMPDIR/store",
+        "restore-git HEAD~1 --checkout --restore-databases",
+        &range(0, 2400, 200),
+    );
+    if is_full() {
+        over_a_project("$MOUNT/store", "restore-git HEAD~1 --checkout", &range(0, 4000, 200));
     }
 }
 
