@@ -13,7 +13,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use support::compare::{fsck, working_files};
+use support::compare::{fsck, repository, repository_differences, working_files};
 use support::forge::{Forge, Record, plant};
 use support::framework::write;
 use support::tree::{Fingerprint, differences, fingerprint, without_sidecars};
@@ -314,6 +314,47 @@ fn rows_and_commits_that_come_while_the_question_waits_are_in_the_state_before()
         assert_eq!(git(&project, &["rev-parse", name]), theirs.trim());
     }
     assert_eq!(fsck(&project), NONE);
+}
+
+/// A commit and a new branch: whatever comes while the question waits, the project is as it was then, at once or
+/// after undo.
+#[test]
+fn the_project_changes_while_a_commit_waits_for_its_yes() {
+    if !has_terminal() {
+        return;
+    }
+    let commit = "git -c user.name=n -c user.email=e commit -q --allow-empty -m Theirs";
+    for (script, codes) in [
+        ("true", &[0][..]),
+        ("echo theirs > README.md", &[1]),
+        ("rm README.md; mkdir README.md; echo theirs > README.md/x", &[1]),
+        ("echo theirs > docs/guide.md", &[1]),
+        ("git add later", &[0, 1]),
+        ("git rm -q --cached README.md", &[0, 1]),
+        (commit, &[0, 1]),
+        ("git switch -q -c theirs", &[0, 1]),
+        ("git branch restore/$(git rev-parse HEAD~1 | head -c 10)", &[0, 6]),
+    ] {
+        let sandbox = changed();
+        let project = sandbox.project();
+        let there = format!("cd {}; {script}; cp -a . ../copy", project.display());
+        let output = while_it_asks(&sandbox, &["restore-git", "HEAD~1", "--checkout"], &there);
+        assert!(codes.contains(&output.code), "{script}: {output:?}");
+        if output.code == 0 {
+            let head = git(&project, &["symbolic-ref", "HEAD"]);
+            assert!(head.starts_with("refs/heads/restore/"), "{script}: {head}");
+            assert_eq!(fs::read_to_string(project.join("README.md")).unwrap(), "# Project\n", "{script}");
+            sandbox.run(&["undo", "--force"]).ok();
+        }
+        let then = sandbox.path("copy");
+        let (asked, now) = (repository(&then), repository(&project));
+        assert_eq!(repository_differences(&asked, &now), NONE, "{script}: {output:?}");
+        let mut then = working_files(&then, &DATABASES);
+        then.retain(|name, _| !name.starts_with(b".xtask-restore"));
+        assert_eq!(differences(&then, &working_files(&project, &DATABASES)), NONE, "{script}: {output:?}");
+        assert_eq!(count(&project.join("memory/index.db")), 1, "{script}");
+        assert!(!project.join(".xtask-restore").exists(), "{script}");
+    }
 }
 
 /// While one asks, the store is its own and nothing in the project has changed; another one can't begin, with a
