@@ -3,9 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::os_name;
+use super::safe_path::SafePath;
 
 /// Where a link points, as raw bytes.
 ///
@@ -37,6 +38,31 @@ pub fn create(target: &[u8], path: &Path) -> Result<()> {
     let made: io::Result<()> =
         if resolved.is_dir() { symlink_dir(&target, path) } else { symlink_file(&target, path) };
     Ok(made?)
+}
+
+/// Whether one of the folders above a path below `root` is none now, but a link to one perhaps, or absent: what
+/// is found at that path is then not what belongs there.
+///
+/// # Errors
+/// When the system can't tell.
+pub fn leads_elsewhere(root: &Path, path: &SafePath) -> Result<bool> {
+    let mut folders = Vec::new();
+    let mut above = path.parent();
+    while let Some(folder) = above {
+        above = folder.parent();
+        folders.push(folder);
+    }
+    // From the top: behind a link that leads in a circle nothing can be looked at.
+    for folder in folders.iter().rev() {
+        let folder = folder.below(root)?;
+        match std::fs::symlink_metadata(&folder) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => return Ok(true),
+            Err(error) => return Err(error).with_context(|| format!("can't look at {}", folder.display())),
+        }
+    }
+    Ok(false)
 }
 
 /// Whether something is there, be it a link that leads nowhere.

@@ -18,8 +18,8 @@ use crate::procedures::put_back::{self, Done, GitStep, Order, Prepared};
 use crate::project::git::revision::Commit;
 use crate::project::plan::Change;
 use crate::project::root::Project;
-use crate::store::Store;
 use crate::store::lock::Lock;
+use crate::store::{self, Store};
 use crate::ui::{self, Answer, Ui};
 
 /// What is to be done, and in which words.
@@ -44,6 +44,8 @@ pub struct Job<'a> {
     pub safety: bool,
     /// The command that reverses it.
     pub reverse: &'static str,
+    /// Who named the store: without that the command that reverses it would look elsewhere.
+    pub named_by: store::location::Source,
     /// The commit that is put in place, where it is one.
     pub commit: Option<CommitLine<'a>>,
 }
@@ -72,7 +74,7 @@ struct Document<'a> {
     restored: bool,
     plan: show_plan::Document,
     safety: Option<String>,
-    undo: Option<&'static str>,
+    undo: Option<String>,
     not_applied: &'a [String],
     findings: &'a [Finding],
 }
@@ -87,6 +89,7 @@ pub fn run(ui: &Ui, job: &Job<'_>, order: Order<'_>, mut findings: Vec<Finding>)
         Origin::Backup(id) => id.to_string(),
         Origin::Commit(id) => id.clone(),
     };
+    let backup = order.source.backup().map(|backup| backup.manifest.id.clone());
     let mut line = Run::begin(job.command);
     line.id = Some(id.clone());
     let progress = ui.progress();
@@ -96,7 +99,7 @@ pub fn run(ui: &Ui, job: &Job<'_>, order: Order<'_>, mut findings: Vec<Finding>)
         Ok(prepared) => prepared,
         Err(error) => {
             let mut error = with_room(error, job);
-            if let Origin::Backup(id) = &origin {
+            if let Some(id) = &backup {
                 error = with_other_backup(error, id);
             }
             if let Some((store, _)) = job.writes {
@@ -111,6 +114,7 @@ pub fn run(ui: &Ui, job: &Job<'_>, order: Order<'_>, mut findings: Vec<Finding>)
         GitStep::Create { not_applied } => not_applied.clone(),
         _ => Vec::new(),
     };
+    let reverse = reverse(job, &prepared);
     let document = |restored: bool, done: &Done, findings: &[Finding]| {
         ui.document(&Document {
             id: id.clone(),
@@ -119,7 +123,7 @@ pub fn run(ui: &Ui, job: &Job<'_>, order: Order<'_>, mut findings: Vec<Finding>)
             restored,
             plan: plan.clone(),
             safety: done.safety.as_ref().map(ToString::to_string),
-            undo: done.safety.as_ref().filter(|_| restored).map(|_| job.reverse),
+            undo: done.safety.as_ref().filter(|_| restored).map(|_| reverse.clone()),
             not_applied: &not_applied,
             findings,
         })
@@ -173,9 +177,23 @@ pub fn run(ui: &Ui, job: &Job<'_>, order: Order<'_>, mut findings: Vec<Finding>)
     // A store that can't be written any more: the undo record said so.
     let _ = line.done(store, Outcome::of(&all));
     all.iter().for_each(|finding| ui.finding(finding));
-    report(ui, job, &counts, &done, &not_applied, seconds);
+    report(ui, job, &reverse, &counts, &done, &not_applied, seconds);
     document(true, &done, &all)?;
     Ok(Outcome::of(&all))
+}
+
+/// The command that reverses it. A store that was named on the command line, or in a configuration that is about
+/// to be replaced, is named again.
+fn reverse(job: &Job<'_>, prepared: &Prepared<'_>) -> String {
+    use store::location::Source;
+    let replaces_configuration = || prepared.plan.steps.iter().any(|step| step.path.bytes() == b"Cargo.toml");
+    match job.named_by {
+        Source::Flag => {}
+        Source::Configuration if replaces_configuration() => {}
+        _ => return job.reverse.to_owned(),
+    }
+    let path = std::path::absolute(job.store).unwrap_or_else(|_| job.store.to_path_buf());
+    format!("{} --store '{}'", job.reverse, path.display())
 }
 
 fn with_room(error: anyhow::Error, job: &Job<'_>) -> anyhow::Error {
@@ -244,7 +262,15 @@ impl Counts {
     }
 }
 
-fn report(ui: &Ui, job: &Job<'_>, counts: &Counts, done: &Done, not_applied: &[String], seconds: f64) {
+fn report(
+    ui: &Ui,
+    job: &Job<'_>,
+    reverse: &str,
+    counts: &Counts,
+    done: &Done,
+    not_applied: &[String],
+    seconds: f64,
+) {
     let parts: Vec<String> = [
         (counts.created, "created"),
         (counts.replaced, "replaced"),
@@ -282,7 +308,7 @@ fn report(ui: &Ui, job: &Job<'_>, counts: &Counts, done: &Done, not_applied: &[S
     match &done.safety {
         Some(safety) => {
             ui.note(format!("the state before is in the safety copy {safety}; this takes it back:"));
-            ui.line(job.reverse);
+            ui.line(reverse);
         }
         None => ui.note("no safety copy was taken, so this can't be taken back"),
     }

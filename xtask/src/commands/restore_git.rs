@@ -94,6 +94,7 @@ fn restore(ui: &Ui, place: &Place, to: &To) -> Result<Outcome> {
         force: to.force,
         safety: !to.no_backup,
         reverse: "cargo xtask undo",
+        named_by: place.location.source,
         commit: Some(CommitLine {
             commit: &commit,
             found_by: how.as_ref().map(|how| match how {

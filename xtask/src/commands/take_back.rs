@@ -93,6 +93,7 @@ pub fn run(
         force: way.force,
         safety: true,
         reverse: way.reverse,
+        named_by: place.location.source,
         commit: None,
     };
     carry_out::run(ui, &job, order, findings)

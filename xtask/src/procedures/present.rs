@@ -30,6 +30,8 @@ pub struct Present {
     pub identities: BTreeMap<SafePath, Identity>,
     /// The databases.
     pub databases: Vec<SafePath>,
+    /// Those that are in no backup, since the configuration leaves them out.
+    pub other_databases: Vec<SafePath>,
     /// Of the tree, files and links that git ignores.
     pub ignored: BTreeSet<SafePath>,
     /// What a backup would leave out and this restore replaces, so that the safety copy must hold it.
@@ -61,6 +63,7 @@ pub fn present(
         also: BTreeSet::new(),
         untouched: scan.left_out.into_iter().map(|left| left.path).collect(),
         databases: scan.databases,
+        other_databases: scan.other_databases,
         findings: Vec::new(),
     };
     // What a backup can't hold is told with its path.
@@ -103,7 +106,7 @@ impl Present {
     /// When it can't be read.
     pub fn look_again(&mut self, root: &Path, path: &SafePath, wanted: &Wanted<'_>) -> Result<()> {
         let place = path.below(root)?;
-        if !links::exists(&place)? {
+        if links::leads_elsewhere(root, path)? || !links::exists(&place)? {
             return Ok(());
         }
         let meta = fs::symlink_metadata(&place).with_context(|| format!("can't read {}", place.display()))?;
@@ -124,6 +127,13 @@ impl Present {
         self.tree.insert(path.clone(), Leaf { kind, mode: attributes.mode });
         self.identities.insert(path.clone(), identity);
         Ok(())
+    }
+
+    /// All databases, ordered by path.
+    pub fn all_databases(&self) -> Vec<SafePath> {
+        let mut all: Vec<SafePath> = self.databases.iter().chain(&self.other_databases).cloned().collect();
+        all.sort();
+        all
     }
 
     /// Takes a path out of what is compared.

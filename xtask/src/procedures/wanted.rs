@@ -76,6 +76,19 @@ pub fn wanted<'a>(archive: &'a Archive, manifest: &'a Manifest, scope: &Scope) -
 }
 
 impl Wanted<'_> {
+    /// Takes a database out of what is wanted.
+    ///
+    /// # Errors
+    /// When its path is too odd for that.
+    pub fn forget_database(&mut self, path: &SafePath) -> Result<()> {
+        self.databases.retain(|database| database.path != *path);
+        self.staged.remove(path);
+        for file in stage_database::files(path)? {
+            self.database_files.remove(&file);
+        }
+        Ok(())
+    }
+
     /// Adds the folders above everything that is wanted, with these permissions where they have to be made, and
     /// tells which were not there.
     ///

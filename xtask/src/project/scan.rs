@@ -65,6 +65,8 @@ pub struct Scan {
     pub entries: Vec<Entry>,
     /// The databases, ordered likewise. They are not among the entries.
     pub databases: Vec<SafePath>,
+    /// Databases that the configuration leaves out, ordered likewise. They are not among the entries either.
+    pub other_databases: Vec<SafePath>,
     /// The names that SQLite may use beside the databases, whether or not there is such a file now. They
     /// are not among the entries, and nothing but SQLite may open them.
     pub sidecars: BTreeSet<SafePath>,
@@ -116,6 +118,8 @@ pub fn scan(
     scan.entries.sort_by(|a, b| a.path.cmp(&b.path));
     drop_empty(&mut scan.entries, &walked.conditional, &walked.databases);
     scan.databases = walked.databases;
+    scan.other_databases = walked.other_databases;
+    scan.other_databases.sort();
     scan.left_out = walked.ledger.finish();
     scan.left_out.retain(|left| !also.contains(&left.path));
     Ok(scan)

@@ -71,6 +71,7 @@ pub fn run(ui: &Ui, place: &Place, options: &Restore) -> Result<Outcome> {
         force: options.force,
         safety: !options.here.no_backup,
         reverse: "cargo xtask undo",
+        named_by: place.location.source,
         commit: None,
     };
     carry_out::run(ui, &job, order, findings)

@@ -23,6 +23,7 @@ use crate::base::finding::Finding;
 use crate::base::id::BackupId;
 use crate::base::interrupt;
 use crate::base::kind::BackupKind;
+use crate::base::links;
 use crate::base::monitor::Monitor;
 use crate::base::raw_path::RawPath;
 use crate::base::safe_path::SafePath;
@@ -170,8 +171,28 @@ impl Applying<'_, '_> {
                     .into());
             }
         }
+        self.refuse_unsaved_databases(&archive, &taken.manifest)?;
         done.safety = Some(taken.manifest.id.clone());
         Ok(taken.manifest)
+    }
+
+    /// Every database that is there and changes or goes must be in the safety copy. One that the configuration
+    /// leaves out is in no backup.
+    fn refuse_unsaved_databases(&self, archive: &Archive, safety: &Manifest) -> Result<()> {
+        let changes = |step: &&DatabaseStep| !matches!(step.state, State::Same | State::Absent);
+        let changing = self.prepared.databases.iter().filter(changes).map(|step| step.path().clone());
+        for path in changing.chain(self.databases_going()) {
+            let place = layout::place(&Part::File(path.clone()))?.context("a file has a place")?;
+            let saved = safety.databases.iter().any(|database| database.path == path);
+            if !saved && archive.entry(&place).is_none() {
+                let text =
+                    format!("the database {path} would be replaced, and the safety copy does not hold it");
+                return Err(Failure::new(Kind::Refused, text)
+                    .hint("let backups hold it: see `databases` and `exclude` in Cargo.toml; or restore without a way back: --no-backup")
+                    .into());
+            }
+        }
+        Ok(())
     }
 
     /// Nothing that is replaced has changed since it was looked at, and nothing has appeared.
@@ -179,6 +200,7 @@ impl Applying<'_, '_> {
         for step in self.prepared.plan.steps.iter().filter(|step| !self.is_database_file(&step.path)) {
             let path = step.path.below(root)?;
             let now = match fs::symlink_metadata(&path) {
+                _ if links::leads_elsewhere(root, &step.path)? => None,
                 Ok(meta) => Some(file_facts::identity(&meta)),
                 Err(error) if marks::is_gone(&error) => None,
                 Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),

@@ -26,6 +26,7 @@ use crate::base::digest::Digest;
 use crate::base::failure::{Failure, Kind as FailureKind};
 use crate::base::file_facts;
 use crate::base::finding::Finding;
+use crate::base::id::BackupId;
 use crate::base::interrupt;
 use crate::base::links;
 use crate::base::monitor::Monitor;
@@ -42,6 +43,8 @@ pub(super) struct Checkout<'a> {
     scope: &'a Scope,
     work: &'a Path,
     keeps_databases: bool,
+    /// The backup that databases come from.
+    backup: Option<BackupId>,
     written: WrittenOut,
     now: BTreeMap<Vec<u8>, Tracked>,
     trusts_modes: bool,
@@ -75,6 +78,10 @@ impl<'a> Checkout<'a> {
             scope,
             work,
             keeps_databases: matches!(from.databases, Databases::Kept),
+            backup: match from.databases {
+                Databases::Restored(Some(backup)) => Some(backup.manifest.id.clone()),
+                Databases::Restored(None) | Databases::Kept => None,
+            },
             findings: std::mem::take(&mut written.findings),
             written,
             now: tracked::tracked(git)?,
@@ -93,11 +100,20 @@ impl<'a> Checkout<'a> {
         monitor.step("checking databases", None);
         checkout.take_databases(&mut wanted, from)?;
         let folder = checkout.umask.folder;
-        wanted.add_folders_above(&|_| folder).map_err(|(path, above)| {
-            let text =
-                format!("the database {path} comes from the backup, and in the commit {above} is no folder");
-            Failure::new(FailureKind::Refused, text).hint("keep the databases as they are: --keep-databases")
-        })?;
+        let not_both = |path: &SafePath, text: String| {
+            Failure::new(
+                FailureKind::Refused,
+                format!("the database {path} comes from the backup, and {text}"),
+            )
+            .hint("keep the databases as they are: --keep-databases")
+        };
+        wanted
+            .add_folders_above(&|_| folder)
+            .map_err(|(path, above)| not_both(&path, format!("in the commit {above} is no folder")))?;
+        let is_folder = |path: &&SafePath| wanted.tree.contains_key(*path);
+        if let Some(path) = wanted.databases.iter().map(|database| &database.path).find(is_folder) {
+            return Err(not_both(path, "in the commit that is a folder".to_owned()).into());
+        }
         Ok((checkout, wanted))
     }
 
@@ -154,7 +170,8 @@ impl<'a> Checkout<'a> {
                 .into());
         }
         self.settle_same(wanted, present)?;
-        self.leave_databases_alone(wanted, present);
+        self.leave_databases_alone(wanted, present)?;
+        self.refuse_without_backup(wanted, present)?;
         self.leave_alone(wanted, present)?;
         // What is left of the folders above.
         let modules: BTreeSet<SafePath> = self.modules(wanted);
@@ -210,6 +227,9 @@ impl<'a> Checkout<'a> {
 
     fn leaving(&mut self, wanted: &Wanted<'_>, present: &mut Present) -> Result<BTreeSet<SafePath>> {
         let mut leaving = BTreeSet::new();
+        let there = present.all_databases();
+        let coming = wanted.databases.iter().map(|database| &database.path);
+        let sides = side_files(there.iter().chain(coming))?;
         for (bytes, tracked) in &self.now {
             // One that can't be used as a path here is not there either.
             let Ok(path) = SafePath::new(bytes.clone()) else { continue };
@@ -217,7 +237,8 @@ impl<'a> Checkout<'a> {
                 || self.written.left_out.contains(&path)
                 || tracked.skipped
                 || !self.scope.has(&path, tracked.submodule.is_some());
-            if stays || present.databases.binary_search(&path).is_ok() {
+            // What lies beside a database is a part of it, and may hold its newest rows.
+            if stays || there.binary_search(&path).is_ok() || sides.contains(&path) {
                 continue;
             }
             if tracked.submodule.is_some() {

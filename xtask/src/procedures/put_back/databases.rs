@@ -120,7 +120,7 @@ pub(super) fn prepare(
         }
         let live = database.path.below(root)?;
         let state = match fs::symlink_metadata(&live) {
-            _ if is_elsewhere(root, &database.path)? => State::Absent,
+            _ if links::leads_elsewhere(root, &database.path)? => State::Absent,
             Ok(meta) if meta.is_file() && !stage_database::is_gutted(root, &database.path)? => State::Differs,
             Ok(meta) if meta.is_dir() => {
                 let text = format!("{} is a folder now, and a database in the backup", database.path);
@@ -139,22 +139,6 @@ pub(super) fn prepare(
     }
     compare_all(root, &mut steps, &images, work, monitor)?;
     Ok((steps, findings))
-}
-
-/// Whether one of the folders above a path is none now, but a link to one perhaps: what is there is not the
-/// project's, and goes with the link.
-fn is_elsewhere(root: &Path, path: &SafePath) -> Result<bool> {
-    let mut above = path.parent();
-    while let Some(folder) = above {
-        match fs::symlink_metadata(folder.below(root)?) {
-            Ok(meta) if !meta.is_dir() => return Ok(true),
-            Err(error) if !marks::is_gone(&error) => {
-                return Err(error).with_context(|| format!("can't look at {folder}"));
-            }
-            _ => above = folder.parent(),
-        }
-    }
-    Ok(false)
 }
 
 /// The bytes of a database that could not be opened when it was saved.
@@ -241,7 +225,7 @@ pub(super) fn hold(root: &Path, steps: &[DatabaseStep], going: &[SafePath]) -> R
     for path in changing().map(|step| step.path()).chain(going) {
         let file = path.below(root)?;
         let is_there = fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file());
-        if is_there && !is_elsewhere(root, path)? && !stage_database::is_gutted(root, path)? {
+        if is_there && !links::leads_elsewhere(root, path)? && !stage_database::is_gutted(root, path)? {
             files.push((path.clone(), file));
         }
     }
@@ -290,7 +274,7 @@ pub(super) fn hold(root: &Path, steps: &[DatabaseStep], going: &[SafePath]) -> R
 
 /// What makes a path what was staged, or absent; nothing where it is absent and stays so.
 fn comes(root: &Path, path: SafePath, staged: Option<SafePath>) -> Result<Option<Rename>> {
-    let there = links::exists(&path.below(root)?)? && !is_elsewhere(root, &path)?;
+    let there = links::exists(&path.below(root)?)? && !links::leads_elsewhere(root, &path)?;
     let old = there.then(|| journal::aside(0)).transpose()?;
     Ok((there || staged.is_some()).then_some(Rename { path, staged, old, if_empty: false }))
 }

@@ -50,6 +50,7 @@ pub use commit_tree::tracked_in;
 pub use moment::{How, at};
 pub use put_back::put_back;
 
+use crate::base::failure::ResultExt;
 use crate::base::os_name;
 use run::{Input, Program, answer};
 
@@ -175,9 +176,10 @@ fn git_folder(root: &Path) -> Result<Option<PathBuf>> {
     let text = fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
     let Some(target) = text.strip_prefix(b"gitdir:".as_slice()) else { return Ok(None) };
     let folder = root.join(os_name::to_os(target.trim_ascii())?);
-    Ok(Some(folder.canonicalize().with_context(|| {
-        format!("{} leads to {}, which can't be found", path.display(), folder.display())
-    })?))
+    let found = folder
+        .canonicalize()
+        .with_context(|| format!("{} leads to {}, which can't be found", path.display(), folder.display()));
+    found.map(Some).hint("bring back what it leads to, or move the file .git aside")
 }
 
 /// What can't be looked at must not pass for what is not there.

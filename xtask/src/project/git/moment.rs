@@ -45,13 +45,14 @@ pub fn at(git: &Git, moment: Instant) -> Result<(Commit, How)> {
     let log = reflog(git)?;
     // As git does it: the last entry that is not younger, whatever the clock did in between.
     if let Some(entry) = log.iter().rev().find(|entry| entry.moment <= moment) {
-        let found = commit(git, &entry.new).map_err(|_| {
-            Failure::new(
-                Kind::NotFound,
-                format!("the commit {} was checked out then, and git has thrown it away since", entry.new),
-            )
-            .hint("a backup of that time may hold it: cargo xtask list")
-        })?;
+        let Ok(found) = commit(git, &entry.new) else {
+            super::revision::check(git)?;
+            let text =
+                format!("the commit {} was checked out then, and git has thrown it away since", entry.new);
+            return Err(Failure::new(Kind::NotFound, text)
+                .hint("a backup of that time may hold it: cargo xtask list")
+                .into());
+        };
         return Ok((found, How::Reflog { since: entry.moment }));
     }
     let start = start(git, &log)?;

@@ -76,9 +76,7 @@ pub fn resolve(git: &Git, rev: &str) -> Result<Commit> {
 /// When the history can't be read that far.
 pub fn recent(git: &Git, count: usize) -> Result<Vec<Commit>> {
     if let Some(program) = &git.program {
-        let mut command = program.at(&git.root);
-        command.args(["rev-parse", "--verify", "--quiet", "HEAD"]);
-        if !answer(command, Input::Nothing)?.ok {
+        if !ask(git, program, &["rev-parse", "--verify", "--quiet", "HEAD"])?.ok {
             return Ok(Vec::new());
         }
         return listed(git, program, &["-n", &count.to_string(), "HEAD"]);
@@ -101,10 +99,28 @@ pub(super) fn commit(git: &Git, id: &str) -> Result<Commit> {
     }
 }
 
+/// Whether git still takes this for a repository.
+///
+/// # Errors
+/// When it does not.
+pub(super) fn check(git: &Git) -> Result<()> {
+    match &git.program {
+        Some(program) => ask(git, program, &["rev-parse", "--git-dir"]).map(drop),
+        None => Ok(()),
+    }
+}
+
 fn ask(git: &Git, program: &Program, args: &[&str]) -> Result<Answer> {
     let mut command = program.at(&git.root);
     command.args(["-c", "core.warnAmbiguousRefs=true", "-c", "advice.objectNameWarning=false"]).args(args);
-    answer(command, Input::Nothing)
+    let told = answer(command, Input::Nothing)?;
+    if !told.ok && told.err.contains("not a git repository") {
+        let text = format!("git finds no repository in {}: {}", git.root.display(), told.err.trim());
+        return Err(Failure::new(Kind::Failed, text)
+            .hint("see that .git/HEAD and .git/objects are whole; git fsck tells more")
+            .into());
+    }
+    Ok(told)
 }
 
 fn id_by_command(git: &Git, program: &Program, rev: &str) -> Result<String> {
@@ -214,21 +230,18 @@ fn told(git: &Git, program: &Program, id: &str) -> Result<Commit> {
 pub(super) fn listed(git: &Git, program: &Program, walk: &[&str]) -> Result<Vec<Commit>> {
     let mut command = program.at(&git.root);
     command.args(["-c", "log.showSignature=false", "log", "-z", "--no-show-signature", "--no-notes"]);
-    command.args([
-        "--encoding=UTF-8",
-        "--no-mailmap",
-        "--no-patch",
-        "--format=tformat:%H%x01%an%x01%ct%x01%s",
-    ]);
+    command.args(["--encoding=UTF-8", "--no-mailmap", "--no-patch", "--format=tformat:%H %ct%n%an%n%s"]);
     command.args(walk).arg("--");
     let log = output(command, Input::Nothing).context("the history can't be read")?;
     let names = names_by_command(git, program)?;
     let mut found = Vec::new();
     for line in paths(&log) {
         let text = String::from_utf8_lossy(line);
-        let mut fields = text.splitn(4, '\u{1}');
+        // Neither an author nor a subject has more than one line.
+        let mut fields = text.splitn(3, '\n');
         let mut next = || fields.next().with_context(|| format!("git log said {text:?}"));
-        let (id, author, time, subject) = (next()?, next()?, next()?, next()?);
+        let (first, author, subject) = (next()?, next()?, next()?);
+        let (id, time) = first.split_once(' ').with_context(|| format!("git log said {text:?}"))?;
         found.push(Commit {
             id: id.to_owned(),
             author: author.to_owned(),

@@ -18,6 +18,7 @@ use std::process::Command;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 
+pub use self::remarks::is_lfs_pointer;
 pub use self::unwritten::{Beside, Unwritten};
 
 use super::classify::paths;

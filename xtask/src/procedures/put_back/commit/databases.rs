@@ -22,7 +22,7 @@ use crate::base::finding::Finding;
 use crate::base::links;
 use crate::base::safe_path::SafePath;
 use crate::project::databases;
-use crate::project::git::write_out::Mode;
+use crate::project::git::write_out::{self, Mode};
 use crate::sqlite::{check, facts, fold};
 
 impl Checkout<'_> {
@@ -41,12 +41,12 @@ impl Checkout<'_> {
         }
         for path in of_commit.iter().filter(|path| self.scope.has(path, false)) {
             wanted.tree.remove(path);
-            if self.keeps_databases && links::exists(&path.below(self.root)?)? {
+            if self.keeps_databases && self.is_there(path)? {
                 let is_same = self.is_as_committed(path)?;
                 self.findings.extend((!is_same).then(|| kept(path)));
                 continue;
             }
-            wanted.databases.push(self.stage(path)?);
+            wanted.databases.push(self.stage(path, &of_commit)?);
             wanted.staged.insert(path.clone());
             wanted.database_files.extend(stage_database::files(path)?);
         }
@@ -58,14 +58,37 @@ impl Checkout<'_> {
             _ => return Ok(()),
         };
         for database in &backup.manifest.databases {
-            let is_of_commit = self.written.tracked.contains_key(&database.path)
-                || self.written.left_out.contains(&database.path);
+            if self.stands_for_content(&database.path)? {
+                wanted.tree.remove(&database.path);
+            } else if self.written.tracked.contains_key(&database.path) {
+                continue;
+            }
+            let is_of_commit = self.written.left_out.contains(&database.path);
             if !is_of_commit && self.scope.has(&database.path, false) {
                 wanted.databases.push(database.clone());
                 wanted.database_files.extend(stage_database::files(&database.path)?);
             }
         }
         Ok(())
+    }
+
+    /// Whether something that is no folder is at a path, and not behind a link.
+    fn is_there(&self, path: &SafePath) -> Result<bool> {
+        let meta = fs::symlink_metadata(path.below(self.root)?);
+        Ok(!links::leads_elsewhere(self.root, path)? && meta.is_ok_and(|meta| !meta.is_dir()))
+    }
+
+    /// Whether the commit has an empty file or a pointer of Git LFS at a path: the database itself is elsewhere.
+    pub(super) fn stands_for_content(&self, path: &SafePath) -> Result<bool> {
+        let is_file = matches!(self.written.tracked.get(path), Some(Mode::File | Mode::Executable));
+        if !is_file || self.written.unwritten.contains_key(path) {
+            return Ok(false);
+        }
+        let staged = path.below(&self.work.join(TREE))?;
+        Ok(match fs::symlink_metadata(&staged) {
+            Ok(meta) => meta.len() == 0 || write_out::is_lfs_pointer(&staged)?,
+            Err(_) => false, // a database, staged elsewhere
+        })
     }
 
     /// Whether the files of a database are those of the commit, byte for byte. They are read as files: nothing of
@@ -96,10 +119,22 @@ impl Checkout<'_> {
 
     /// Moves a database of the commit to where images are staged, with what the commit has beside it, and
     /// checks it.
-    fn stage(&self, path: &SafePath) -> Result<Database> {
+    fn stage(&self, path: &SafePath, of_commit: &[SafePath]) -> Result<Database> {
+        let short = self.written.commit.short();
         let (tree, images) = (self.work.join(TREE), self.work.join(IMAGES));
         let image = path.below(&images)?;
         make_folder(image.parent().unwrap_or(&images))?;
+        if let Some(other) = of_commit
+            .iter()
+            .find(|other| stage_database::files(path).is_ok_and(|files| files[1..].contains(other)))
+        {
+            let text = format!(
+                "the commit {short} has {path} and {other} as databases, and SQLite takes one for a part of the other"
+            );
+            return Err(Failure::new(Kind::Refused, text)
+                .hint("keep the databases as they are: --keep-databases")
+                .into());
+        }
         for file in stage_database::files(path)? {
             let is_written = !self.written.unwritten.contains_key(&file);
             if is_written && self.written.tracked.contains_key(&file) {
@@ -107,7 +142,6 @@ impl Checkout<'_> {
                 fs::rename(&from, &to).with_context(|| format!("can't move {}", from.display()))?;
             }
         }
-        let short = self.written.commit.short();
         let damaged = |why: String| {
             Failure::new(
                 Kind::Refused,
@@ -140,11 +174,16 @@ impl Checkout<'_> {
     }
 
     /// No file of the commit comes where a database is that stays, or beside one.
-    pub(super) fn leave_databases_alone(&mut self, wanted: &mut Wanted<'_>, present: &mut Present) {
+    pub(super) fn leave_databases_alone(
+        &mut self,
+        wanted: &mut Wanted<'_>,
+        present: &mut Present,
+    ) -> Result<()> {
         let mut sides = Vec::new();
-        let there = present.databases.clone();
+        let there = present.all_databases();
         for path in &there {
-            if self.keeps_databases && wanted.tree.remove(path).is_some() {
+            let stays = self.keeps_databases || self.stands_for_content(path)?;
+            if stays && wanted.tree.remove(path).is_some() {
                 present.forget(path);
                 self.findings.push(kept(path));
             }
@@ -158,19 +197,45 @@ impl Checkout<'_> {
             }
             present.forget(&side);
         }
-        for (bytes, _) in
-            self.now.iter().filter(|(bytes, tracked)| tracked.submodule.is_none() && !bytes.is_empty())
-        {
-            let Ok(path) = SafePath::new(bytes.clone()) else { continue };
-            if present.databases.binary_search(&path).is_ok()
-                && !self.written.tracked.contains_key(&path)
-                && !wanted.database_files.contains(&path)
-                && self.scope.has(&path, false)
-            {
-                let text = "the commit has no such database; it stays as it is";
-                self.findings.push(Finding::advice("database-stays", text).at(&path));
-            }
+        for path in self.left(wanted, &there) {
+            let is_new = self.now.contains_key(path.bytes()) && !self.written.tracked.contains_key(path);
+            let text = match &self.backup {
+                _ if self.keeps_databases && is_new => {
+                    "the commit has no such database; it stays as it is".to_owned()
+                }
+                Some(backup) => format!("neither the commit nor backup {backup} holds it; it stays as it is"),
+                None => continue,
+            };
+            self.findings.push(Finding::advice("database-stays", text).at(path));
         }
+        Ok(())
+    }
+
+    /// Databases that are there, are meant, and nothing comes for.
+    fn left<'p>(&self, wanted: &Wanted<'_>, there: &'p [SafePath]) -> Vec<&'p SafePath> {
+        let comes = |path: &SafePath| {
+            wanted.database_files.contains(path)
+                || wanted.tree.contains_key(path)
+                || self.written.left_out.contains(path)
+        };
+        there.iter().filter(|path| !comes(path) && self.scope.has(path, false)).collect()
+    }
+
+    /// Databases are to be put back, and for one that is there nothing is at hand.
+    pub(super) fn refuse_without_backup(&self, wanted: &Wanted<'_>, present: &Present) -> Result<()> {
+        if self.keeps_databases || self.backup.is_some() {
+            return Ok(());
+        }
+        let there = present.all_databases();
+        let Some(path) = self.left(wanted, &there).first().copied() else { return Ok(()) };
+        let text = format!(
+            "there is no undamaged backup of the time of commit {} for the database {path}, which it does not track",
+            self.written.commit.short()
+        );
+        Err(Failure::new(Kind::NotFound, text)
+            .hint("cargo xtask restore-git list shows the backup of each commit")
+            .hint("or keep the databases as they are: --keep-databases")
+            .into())
     }
 }
 

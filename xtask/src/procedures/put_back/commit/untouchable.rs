@@ -1,5 +1,5 @@
 //! What a commit's files must not replace: what git ignores, databases in whose folder's place a file would
-//! come, and everything in a submodule or another repository inside this one. It stays, and what should have
+//! come or the other way round, and everything in a submodule or another repository inside this one. It stays, and what should have
 //! come there is named.
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use crate::project::plan;
 enum Obstacle {
     /// A file that git ignores is there, or below it, or above it.
     Ignored(SafePath),
-    /// A database is in the folder in whose place it would come.
+    /// A database is in the folder in whose place it would come, or in the place of a folder above it.
     Database(SafePath),
     /// Another repository is in a folder above it.
     Repository(SafePath),
@@ -33,6 +33,7 @@ impl Checkout<'_> {
         // What no backup would hold, and git does not track: too large, in a cache folder, or excluded.
         ignored.extend(present.also.iter().filter(|path| !self.now.contains_key(path.bytes())).cloned());
         let repositories = self.repositories(wanted)?;
+        let there = present.all_databases();
         let paths: Vec<SafePath> = wanted.tree.keys().cloned().collect();
         for path in paths {
             let Some(leaf) = wanted.tree.get(&path) else { continue };
@@ -48,12 +49,23 @@ impl Checkout<'_> {
                 wanted.tree.insert(path, now);
                 continue;
             }
-            let Some(obstacle) = obstacle(&path, is_module, &ignored, &present.databases, &repositories)
-            else {
+            let Some(obstacle) = obstacle(&path, is_module, &ignored, &there, &repositories) else {
                 continue;
             };
             wanted.tree.remove(&path);
             self.findings.push(obstacle.finding(&path, self.written.commit.short()));
+        }
+        let databases: Vec<SafePath> =
+            wanted.databases.iter().map(|database| database.path.clone()).collect();
+        for path in databases {
+            // What a backup saved inside another repository comes back there.
+            let is_of_commit = wanted.staged.contains(&path);
+            let found = obstacle_above(&path, &ignored, &there, &repositories)
+                .filter(|found| is_of_commit || !matches!(found, Obstacle::Repository(_)));
+            if let Some(obstacle) = found {
+                wanted.forget_database(&path)?;
+                self.findings.push(obstacle.finding(&path, self.written.commit.short()));
+            }
         }
         Ok(())
     }
@@ -63,7 +75,11 @@ impl Checkout<'_> {
         let mut found = BTreeSet::new();
         for folder in folders(&wanted.tree) {
             // One whose files this repository tracks, too, is a folder like any other.
-            if !self.tracks_below(&folder) && links::exists(&folder.below(self.root)?.join(".git"))? {
+            let inside = folder.join(b".git")?;
+            if !self.tracks_below(&folder)
+                && !links::leads_elsewhere(self.root, &inside)?
+                && links::exists(&inside.below(self.root)?)?
+            {
                 found.insert(folder);
             }
         }
@@ -107,6 +123,16 @@ fn obstacle(
             return Some(Obstacle::Database(other.clone()));
         }
     }
+    obstacle_above(path, ignored, databases, repositories)
+}
+
+/// What is in the way of a path in the place of a folder above it.
+fn obstacle_above(
+    path: &SafePath,
+    ignored: &BTreeSet<SafePath>,
+    databases: &[SafePath],
+    repositories: &BTreeSet<SafePath>,
+) -> Option<Obstacle> {
     let mut above = path.parent();
     while let Some(folder) = above {
         if ignored.contains(&folder) {
@@ -114,6 +140,9 @@ fn obstacle(
         }
         if repositories.contains(&folder) {
             return Some(Obstacle::Repository(folder));
+        }
+        if databases.binary_search(&folder).is_ok() {
+            return Some(Obstacle::Database(folder));
         }
         above = folder.parent();
     }
@@ -172,6 +201,7 @@ mod tests {
         assert_eq!(of("z/deep/file", false), Some(Obstacle::Ignored(path("z"))));
         assert_eq!(of("memory", false), Some(Obstacle::Database(path("memory/index.db"))));
         assert_eq!(of("memory/index.db", false), None);
+        assert_eq!(of("memory/index.db/x/y", false), Some(Obstacle::Database(path("memory/index.db"))));
         assert_eq!(of("vendor/lib/src/x", false), Some(Obstacle::Repository(path("vendor/lib"))));
         assert_eq!(of("vendor/lib", true), None);
     }

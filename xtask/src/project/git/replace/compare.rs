@@ -62,19 +62,28 @@ pub(super) fn index_differs(sides: &Sides<'_>) -> Result<bool> {
     let name = SafePath::new("index")?;
     let live = sides.git.own.join("index");
     let Some(saved) = regular(sides.source, &name)? else { return Ok(links::exists(&live)?) };
-    if !differs(&saved, &live)? {
-        return Ok(false);
+    let same = !differs(&saved, &live)?;
+    // What is to be exactly as it was is so byte for byte.
+    if same || sides.exact {
+        return Ok(!same);
     }
     Ok(match (entries(&saved), entries(&live)) {
-        (Some(saved), Some(live)) => saved != live,
+        (Some(saved), Some(live)) => {
+            let facts =
+                |entries: &[(Entry, u32)]| entries.iter().map(|one| one.0.clone()).collect::<Vec<_>>();
+            // A file whose size is not the one in the index is changed for git, whatever is in it: where git
+            // writes other line ends than it stores, both can be right. Zero stands for not known.
+            let sizes = saved.iter().zip(&live).any(|(a, b)| a.1 != 0 && b.1 != 0 && a.1 != b.1);
+            facts(&saved) != facts(&live) || sizes
+        }
         _ => true,
     })
 }
 
 type Entry = (Vec<u8>, git2::Oid, u32, u16, u16);
 
-/// What an index lists; `None` where there is more to it than that.
-fn entries(path: &Path) -> Option<Vec<Entry>> {
+/// What an index lists, each with the size of its file; `None` where there is more to it than that.
+fn entries(path: &Path) -> Option<Vec<(Entry, u32)>> {
     let bytes = fs::read(path).ok()?;
     // It remembers resolved conflicts, or is split or sparse (gitformat-index(5)).
     let more = |name: &[u8]| bytes.windows(4).any(|window| window == name);
@@ -83,10 +92,5 @@ fn entries(path: &Path) -> Option<Vec<Entry>> {
     }
     let index = git2::Index::open(path).ok()?;
     // The low bits of `flags` are the length of the name; the others, and the extended ones, are facts.
-    Some(
-        index
-            .iter()
-            .map(|entry| (entry.path, entry.id, entry.mode, entry.flags, entry.flags_extended))
-            .collect(),
-    )
+    Some(index.iter().map(|e| ((e.path, e.id, e.mode, e.flags, e.flags_extended), e.file_size)).collect())
 }

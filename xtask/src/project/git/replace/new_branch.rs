@@ -217,6 +217,13 @@ fn refuse_form(git: &Git, commit: &Commit) -> Result<()> {
             "{place} keeps its refs in reftables; none can be added to them here"
         ))));
     }
+    // What could not be taken back is not begun.
+    if git.object_format() != "sha1" {
+        let format = git.object_format();
+        return Err(next(refused(format!(
+            "{place} is a repository of the object format {format}, whose HEAD could not be put back by undo"
+        ))));
+    }
     for name in ["HEAD", "index", "refs", "refs/heads", "logs", "logs/HEAD", "logs/refs", "logs/refs/heads"] {
         let path = git.own.join(name);
         if let Ok(target) = fs::read_link(&path) {

@@ -67,6 +67,22 @@ const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 /// Longest pointer that Git LFS reads, in bytes.
 const POINTER_BYTES_MAX: u64 = 1024;
 
+/// Whether a file is a pointer of Git LFS.
+///
+/// # Errors
+/// When it can't be read.
+pub fn is_lfs_pointer(file: &Path) -> Result<bool> {
+    let told = || format!("can't read {}", file.display());
+    let size = fs::symlink_metadata(file).with_context(told)?.len();
+    if size >= POINTER_BYTES_MAX || size <= POINTER.len() as u64 {
+        return Ok(false);
+    }
+    // Line ends may have been converted.
+    let text = fs::read(file).with_context(told)?;
+    let text: Vec<u8> = text.into_iter().take(POINTER.len() + 1).filter(|b| *b != b'\r').collect();
+    Ok(text.starts_with(POINTER))
+}
+
 /// Files that Git LFS keeps elsewhere. `place` tells below which folder a file lies, if anybody asks for it.
 ///
 /// # Errors
@@ -86,14 +102,7 @@ pub(super) fn lfs_pointers<'p>(
         }
         let Some(place) = place(path) else { continue };
         let full = path.below(place)?;
-        let size = fs::symlink_metadata(&full).map(|meta| meta.len());
-        let size = size.with_context(|| format!("can't read {}", full.display()))?;
-        if size < POINTER_BYTES_MAX && size > POINTER.len() as u64 {
-            let text = fs::read(&full).with_context(|| format!("can't read {}", full.display()))?;
-            // Line ends may have been converted.
-            let text: Vec<u8> = text.into_iter().take(POINTER.len() + 1).filter(|b| *b != b'\r').collect();
-            found.extend(text.starts_with(POINTER).then_some(path));
-        }
+        found.extend(is_lfs_pointer(&full)?.then_some(path));
     }
     if found.is_empty() {
         return Ok(None);
