@@ -159,7 +159,7 @@ fn odd_database(path: &Path) {
 
 #[test]
 fn a_framework_comes_back_whole_under_a_writer() {
-    let framework = Framework::new();
+    let framework = Framework::on_disk();
     let (sandbox, project) = (&framework.sandbox, framework.project());
     make_it_harder(&project);
     odd_database(&framework.memory().join("odd.db"));
@@ -306,7 +306,7 @@ fn conflicts(project: &Path, arguments: &[&str]) {
 
 #[test]
 fn a_conflicted_merge_can_be_aborted_or_finished() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::on_disk();
     let project = sandbox.project();
     two_sides(&project);
     let head = git(&project, &["rev-parse", "HEAD"]);
@@ -339,7 +339,7 @@ fn commit_resolution(project: &Path, next: &[&str]) {
 #[test]
 fn a_rebase_can_be_aborted_or_finished() {
     for how in ["--merge", "--apply"] {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::on_disk();
         let project = sandbox.project();
         two_sides(&project);
         git(&project, &["checkout", "-q", "side"]);
@@ -368,7 +368,7 @@ fn a_rebase_can_be_aborted_or_finished() {
 
 #[test]
 fn a_row_of_cherry_picks_goes_on() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::on_disk();
     let project = sandbox.project();
     two_sides(&project);
     conflicts(&project, &["cherry-pick", "main..side"]);
@@ -382,7 +382,7 @@ fn a_row_of_cherry_picks_goes_on() {
 
 #[test]
 fn a_revert_and_a_bisect_go_on() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::on_disk();
     let project = sandbox.project();
     small(&project, &[]);
     for n in 0..6 {
@@ -394,7 +394,7 @@ fn a_revert_and_a_bisect_go_on() {
     before.is_back(&target, &[]);
     git(&target, &["revert", "--abort"]);
 
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::on_disk();
     let project = sandbox.project();
     small(&project, &[]);
     for n in 0..6 {
@@ -413,7 +413,7 @@ fn a_revert_and_a_bisect_go_on() {
 
 #[test]
 fn a_shallow_clone_comes_back_as_one() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::on_disk();
     let origin = sandbox.path("origin");
     fs::create_dir(&origin).unwrap();
     small(&origin, &[]);
@@ -441,7 +441,7 @@ fn a_shallow_clone_comes_back_as_one() {
 
 #[test]
 fn a_repository_without_commits_comes_back_with_what_is_staged() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::on_disk();
     let project = sandbox.project();
     small(&project, &["-b", "trunk"]);
     git(&project, &["add", "a.txt"]);
@@ -458,7 +458,7 @@ fn a_repository_without_commits_comes_back_with_what_is_staged() {
 
 #[test]
 fn a_folder_without_git_comes_back() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::on_disk();
     let project = sandbox.project();
     small(&project, &[]);
     fs::remove_dir_all(project.join(".git")).unwrap();
@@ -475,7 +475,7 @@ fn a_folder_without_git_comes_back() {
 
 #[test]
 fn a_detached_head_that_no_branch_reaches() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::on_disk();
     let project = sandbox.project();
     two_sides(&project);
     git(&project, &["checkout", "-q", "--detach", "side"]);
@@ -490,7 +490,7 @@ fn a_detached_head_that_no_branch_reaches() {
 /// The main repository is lost with it: what comes back stands on its own.
 #[test]
 fn a_linked_worktree_comes_back_as_a_repository_of_its_own() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::on_disk();
     let main = sandbox.path("main");
     fs::create_dir(&main).unwrap();
     two_sides(&main);
@@ -518,7 +518,7 @@ fn a_linked_worktree_comes_back_as_a_repository_of_its_own() {
 #[test]
 fn sha256_and_reftable_repositories_come_back() {
     for option in ["--object-format=sha256", "--ref-format=reftable"] {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::on_disk();
         let project = sandbox.project();
         if ask_git(&sandbox.path("tmp"), &["init", "-q", option, "probe"]).is_none() {
             system::skip(&format!("this git does not know init {option}"));
@@ -550,7 +550,7 @@ fn sha256_and_reftable_repositories_come_back() {
 /// In reftables git keeps what an operation needs as refs, not as files.
 #[test]
 fn an_operation_in_a_reftable_repository_goes_on() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::on_disk();
     let project = sandbox.project();
     if ask_git(&sandbox.path("tmp"), &["init", "-q", "--ref-format=reftable", "probe"]).is_none() {
         return system::skip("this git does not know reftables");
@@ -569,7 +569,7 @@ fn an_operation_in_a_reftable_repository_goes_on() {
 /// What `git archive` drops, rewrites or converts comes back as it lay on the disk, and git sees no change.
 #[test]
 fn attributes_of_git_change_no_file() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::on_disk();
     let project = sandbox.project();
     small(&project, &[]);
     let attributes = "internal/* export-ignore\nversion.txt export-subst ident\n*.bat text eol=crlf\n";
@@ -597,7 +597,7 @@ fn attributes_of_git_change_no_file() {
 /// Of Git LFS and of a partial clone the files come back; what only a server has is a problem that is named.
 #[test]
 fn what_only_a_server_holds_is_named() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::on_disk();
     let project = sandbox.project();
     small(&project, &[]);
     commit(&project, 1_760_000_000, "a.txt", "one\n");
@@ -610,7 +610,7 @@ fn what_only_a_server_holds_is_named() {
     assert_eq!(fsck(&target), NONE);
 
     let origin = target;
-    let clone = Sandbox::new();
+    let clone = Sandbox::on_disk();
     let url = format!("file://{}", origin.display());
     git(&origin, &["config", "uploadpack.allowFilter", "true"]);
     git(&clone.project(), &["clone", "-q", "--no-checkout", "--filter=blob:none", &url, "."]);
@@ -620,7 +620,7 @@ fn what_only_a_server_holds_is_named() {
 
 #[test]
 fn of_a_submodule_the_files_come_back_and_a_problem_is_told() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::on_disk();
     let part = sandbox.path("part");
     fs::create_dir(&part).unwrap();
     git(&part, &["init", "-q", "-b", "main"]);

@@ -23,14 +23,25 @@ pub const ROWS: i64 = 1200;
 impl Framework {
     /// Builds it; a process keeps both databases open (see [`Framework::release`]).
     pub fn new() -> Framework {
-        let framework = Framework::at_rest();
-        let holder = Some(Holder::start(&framework.memory()));
-        Framework { holder, ..framework }
+        Framework::at_rest().held()
+    }
+
+    /// The same, always on the disk.
+    pub fn on_disk() -> Framework {
+        Framework::build(Sandbox::on_disk()).held()
     }
 
     /// The same with nobody at the databases, and 1,000 rows in each.
     pub fn at_rest() -> Framework {
-        let sandbox = Sandbox::new();
+        Framework::build(Sandbox::new())
+    }
+
+    fn held(self) -> Framework {
+        let holder = Some(Holder::start(&self.memory()));
+        Framework { holder, ..self }
+    }
+
+    fn build(sandbox: Sandbox) -> Framework {
         let project = sandbox.project();
         history(&project);
         databases(&project.join("memory"));

@@ -17,6 +17,10 @@ pub mod servers;
 pub mod system;
 pub mod tree;
 
+/// As the unit tests have it.
+#[path = "../../xtask/src/base/in_memory.rs"]
+pub mod in_memory;
+
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -88,28 +92,28 @@ impl Default for Sandbox {
 }
 
 impl Sandbox {
-    /// An empty project folder, no git in it.
+    /// An empty project folder, no git in it: in memory unless that is not [wanted](in_memory::is_wanted).
     pub fn new() -> Sandbox {
-        Sandbox::below(&std::env::temp_dir())
+        if in_memory::is_wanted() { Sandbox::in_memory() } else { Sandbox::on_disk() }
     }
 
-    fn below(place: &Path) -> Sandbox {
-        let folder = tempfile::Builder::new().prefix("sandbox-").tempdir_in(place);
-        let sandbox = Sandbox { folder: folder.expect("a temporary folder"), environment: Vec::new() };
-        for name in ["home", "data", "tmp", "project"] {
-            std::fs::create_dir(sandbox.path(name)).unwrap();
-        }
-        sandbox
+    /// The same, always where temporary files are: most projects lie on a disk.
+    pub fn on_disk() -> Sandbox {
+        Sandbox::below(&std::env::temp_dir()).expect("a temporary folder")
     }
 
-    /// The same in memory where there is room: for tests that run the tool a hundred times and cut no power, so
-    /// that waiting for the disk proves nothing.
-    #[cfg(unix)]
+    /// The same, always in memory where that can be.
     pub fn in_memory() -> Sandbox {
-        let memory = Path::new("/dev/shm");
-        let free = rustix::fs::statvfs(memory).map_or(0, |facts| facts.f_bavail * facts.f_frsize);
-        let place = if free > 2 << 30 { memory.to_owned() } else { std::env::temp_dir() };
-        Sandbox::below(&place)
+        in_memory::place().and_then(|place| Sandbox::below(place).ok()).unwrap_or_else(Sandbox::on_disk)
+    }
+
+    fn below(place: &Path) -> std::io::Result<Sandbox> {
+        let folder = tempfile::Builder::new().prefix("sandbox-").tempdir_in(place)?;
+        let sandbox = Sandbox { folder, environment: Vec::new() };
+        for name in ["home", "data", "tmp", "project"] {
+            std::fs::create_dir(sandbox.path(name))?;
+        }
+        Ok(sandbox)
     }
 
     /// A path in the sandbox.

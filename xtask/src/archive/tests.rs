@@ -9,6 +9,7 @@ use crate::archive::index::Entry;
 use crate::archive::reader::{Archive, Sink};
 use crate::archive::writer::{CHUNK, Writer};
 use crate::base::digest::Digest;
+use crate::base::in_memory;
 use crate::base::monitor::Silent;
 use crate::base::safe_path::SafePath;
 
@@ -33,7 +34,7 @@ struct Sample {
 }
 
 fn write(large: usize, smalls: u32) -> Sample {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory::tempdir().unwrap();
     let path = folder.path().join("a.tar.gz");
     let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
     let mut writer = Writer::new(file, 2, 6).unwrap();

@@ -25,3 +25,6 @@ pub mod raw_path;
 pub mod safe_path;
 pub mod tree;
 pub mod write_lock;
+
+#[cfg(test)]
+pub mod in_memory;

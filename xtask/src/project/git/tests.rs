@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use super::put_back::put_back_with;
 use super::run::Program;
 use super::*;
+use crate::base::in_memory;
 
 mod cases;
 mod hostile;
@@ -30,7 +31,7 @@ pub struct Sandbox {
 impl Sandbox {
     /// `git init` with these further arguments.
     pub fn new(args: &[&str]) -> Sandbox {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = in_memory::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap().join("project");
         let sandbox = Sandbox { folder, root };
         sandbox.git_in(sandbox.folder.path(), &[&["init", "-q", "-b", "main"], args, &["project"]].concat());
@@ -133,7 +134,7 @@ pub fn captured(root: &Path, program: Option<&Program>, to: &Path, leave_out: &[
     let leave_out: BTreeSet<Vec<u8>> = leave_out.iter().map(|name| name.as_bytes().to_vec()).collect();
     let (own, common) = (git.own.clone(), git.common.clone());
     let before = (snapshot(&own), snapshot(&common));
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = in_memory::tempdir().unwrap();
     let capture = git.capture(scratch.path(), &leave_out, &|_| true).unwrap();
     git.classify().unwrap();
     for (folder, before) in [(&own, &before.0), (&common, &before.1)] {
@@ -154,7 +155,7 @@ pub fn captured(root: &Path, program: Option<&Program>, to: &Path, leave_out: &[
         fs::copy(path, path_to).unwrap();
     }
     for program in [program, None] {
-        let scratch = tempfile::tempdir().unwrap();
+        let scratch = in_memory::tempdir().unwrap();
         let damage = check::check_with(program, to, &capture.facts, scratch.path()).unwrap();
         assert!(damage.is_empty(), "{damage:?}");
     }
@@ -181,7 +182,7 @@ pub fn round_trip(sandbox: &Sandbox, root: &Path, also_without: bool) -> Capture
     let program = Program::find();
     assert!(program.is_some());
     for program in if also_without { vec![program, None] } else { vec![program] } {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = in_memory::tempdir().unwrap();
         let source = folder.path().join("git");
         let capture = captured(root, program.as_ref(), &source, &[]);
         let target = folder.path().join("target");

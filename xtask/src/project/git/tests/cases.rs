@@ -37,7 +37,7 @@ fn tags_stashes_and_every_kind_of_unsaved_work() {
     assert_eq!(capture.facts.root_commits.len(), 1);
 
     // Staged and unsaved work can be had from the bundle alone.
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory::tempdir().unwrap();
     captured(&sandbox.root, Program::find().as_ref(), &folder.path().join("git"), &[]);
     let bundle = folder.path().join("git/bundles/0000.bundle");
     let clone = folder.path().join("clone");
@@ -53,7 +53,7 @@ fn tags_stashes_and_every_kind_of_unsaved_work() {
 fn an_unchanged_project_gives_the_same_bundle() {
     let sandbox = full();
     sandbox.write("a.txt", "changed\n");
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory::tempdir().unwrap();
     let [one, two] = ["1", "2"].map(|name| {
         let to = folder.path().join(name);
         captured(&sandbox.root, Program::find().as_ref(), &to, &[]);
@@ -152,7 +152,7 @@ fn linked_worktrees_from_both_sides() {
     fs::write(linked.join("a.txt"), "staged\n").unwrap();
     sandbox.git_in(&linked, &["add", "a.txt"]);
     let program = Program::find();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory::tempdir().unwrap();
     let main = captured(&sandbox.root, program.as_ref(), &folder.path().join("main"), &[]);
     assert!(main.findings.iter().any(|finding| finding.code == "linked-worktrees"));
     let id = sandbox.git_in(&linked, &["rev-parse", "HEAD"]);
@@ -206,7 +206,7 @@ fn what_libgit2_refuses() {
         assert!(opened(&sandbox.root, Program::find()).library.is_none(), "{args:?}");
         assert!(matches!(open_with(&sandbox.root, None).unwrap(), Opened::Refused { .. }));
         let expected = sandbox.observe(&sandbox.root);
-        let folder = tempfile::tempdir().unwrap();
+        let folder = in_memory::tempdir().unwrap();
         let (source, target) = (folder.path().join("git"), folder.path().join("target"));
         let program = Program::find();
         let capture = captured(&sandbox.root, program.as_ref(), &source, &[]);
@@ -223,7 +223,7 @@ fn line_ends_are_converted_as_git_would() {
     sandbox.write("a.txt", "one\r\n");
     sandbox.write("dir/b.txt", "changed\r\n");
     let capture = round_trip(&sandbox, &sandbox.root, true);
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory::tempdir().unwrap();
     captured(&sandbox.root, Program::find().as_ref(), &folder.path().join("git"), &[]);
     let bundle = folder.path().join("git/bundles/0000.bundle");
     sandbox.git(&["fetch", "-q", bundle.to_str().unwrap(), "refs/xtask/worktree:refs/x"]);
@@ -287,7 +287,7 @@ fn databases_are_never_opened() {
     }
     let names = ["memory/index.db", "new.db"];
     for program in [Program::find(), None] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = in_memory::tempdir().unwrap();
         let capture = captured(&sandbox.root, program.as_ref(), folder.path(), &names);
         assert!(!capture.facts.dirty, "{}", program.is_some());
     }

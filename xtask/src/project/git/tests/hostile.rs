@@ -45,7 +45,7 @@ fn nothing_that_the_configuration_names_is_run() {
         fs::copy(&script, hooks.join(hook)).unwrap();
     }
     for program in [Program::find(), None] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = in_memory::tempdir().unwrap();
         let (source, target) = (folder.path().join("git"), folder.path().join("target"));
         let capture = captured(&sandbox.root, program.as_ref(), &source, &[]);
         assert!(capture.facts.dirty);
@@ -77,7 +77,7 @@ fn damaged(damage: impl Fn(&Path)) -> (Sandbox, Capture, tempfile::TempDir) {
     let path = loose(&sandbox.root, id.trim());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     damage(&path);
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory::tempdir().unwrap();
     let capture = captured(&sandbox.root, Program::find().as_ref(), folder.path(), &[]);
     (sandbox, capture, folder)
 }
@@ -113,7 +113,7 @@ fn a_damaged_commit_costs_the_refs_that_need_it() {
     let path = loose(&sandbox.root, sandbox.git(&["rev-parse", "HEAD"]).trim());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(path, "rubbish").unwrap();
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = in_memory::tempdir().unwrap();
     let git = opened(&sandbox.root, Program::find());
     let capture = git.capture(scratch.path(), &BTreeSet::new(), &|_| true).unwrap();
     let found = capture.findings.iter().find(|finding| finding.code == "git-history").unwrap();
@@ -127,7 +127,7 @@ fn a_damaged_history_without_git_still_saves_the_state() {
     let sandbox = simple();
     let id = sandbox.git(&["rev-parse", "HEAD^"]);
     fs::remove_file(loose(&sandbox.root, id.trim())).unwrap();
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = in_memory::tempdir().unwrap();
     let capture = opened(&sandbox.root, None).capture(scratch.path(), &BTreeSet::new(), &|_| true).unwrap();
     assert!(capture.bundles.is_empty());
     assert!(capture.findings.iter().any(|finding| finding.code == "git-history"));
@@ -142,7 +142,7 @@ fn a_partial_clone_is_named_and_comes_back_as_one() {
     let args = ["clone", "-q", "--filter=blob:none", &url, "partial"];
     sandbox.git_in(&sandbox.path(""), &args);
     let partial = sandbox.path("partial");
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory::tempdir().unwrap();
     let source = folder.path().join("git");
     let capture = captured(&partial, Program::find().as_ref(), &source, &[]);
     assert!(capture.findings.iter().any(|finding| finding.code == "partial-clone" && finding.is_problem()));
@@ -157,7 +157,7 @@ fn a_partial_clone_is_named_and_comes_back_as_one() {
 fn a_damaged_bundle_is_told_and_not_put_back() {
     let sandbox = simple();
     for program in [Program::find(), None] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = in_memory::tempdir().unwrap();
         let (source, target) = (folder.path().join("git"), folder.path().join("target"));
         let capture = captured(&sandbox.root, program.as_ref(), &source, &[]);
         let bundle = source.join("bundles/0000.bundle");
@@ -167,7 +167,7 @@ fn a_damaged_bundle_is_told_and_not_put_back() {
         *flipped.iter_mut().rev().nth(40).unwrap() ^= 1;
         for bad in [flipped, good[..good.len() - 30].to_vec(), good[..60].to_vec(), Vec::new()] {
             fs::write(&bundle, bad).unwrap();
-            let scratch = tempfile::tempdir().unwrap();
+            let scratch = in_memory::tempdir().unwrap();
             let damage =
                 check::check_with(program.as_ref(), &source, &capture.facts, scratch.path()).unwrap();
             assert!(!damage.is_empty());
@@ -180,7 +180,7 @@ fn a_damaged_bundle_is_told_and_not_put_back() {
 #[test]
 fn a_hostile_source_writes_nothing_elsewhere() {
     let sandbox = simple();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory::tempdir().unwrap();
     let source = folder.path().join("git");
     let facts = captured(&sandbox.root, Program::find().as_ref(), &source, &[]).facts;
     let secret = folder.path().join("secret");
@@ -243,7 +243,7 @@ fn a_foreign_owner_is_refused_with_gits_own_line() {
 
 #[test]
 fn where_there_is_no_repository() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory::tempdir().unwrap();
     let root = folder.path().canonicalize().unwrap();
     assert!(matches!(open(&root).unwrap(), Opened::None));
     assert_eq!(discover(&root), None);

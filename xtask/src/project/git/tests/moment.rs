@@ -39,7 +39,7 @@ pub struct Moment {
 
 impl Moment {
     pub fn of(sandbox: &Sandbox, program: Option<&Program>) -> Moment {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = in_memory::tempdir().unwrap();
         copy_files(&sandbox.root, &folder.path().join("files"));
         // Before git is asked anything: asking renews the index.
         let facts = captured(&sandbox.root, program, &folder.path().join("git"), &[]).facts;

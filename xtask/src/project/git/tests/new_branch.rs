@@ -13,7 +13,7 @@ use crate::base::failure::{Kind, hints_of, kind_of};
 fn moved(sandbox: &Sandbox, program: Option<Program>, rev: &str, wanted: Option<&str>) -> NewBranch {
     let git = opened(&sandbox.root, program);
     let commit = resolve(&git, rev).unwrap();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory::tempdir().unwrap();
     let (to, work, aside) =
         (folder.path().join("to"), folder.path().join("work"), folder.path().join("aside"));
     fs::create_dir(&work).unwrap();

@@ -6,7 +6,7 @@ use crate::base::safe_path::SafePath;
 
 fn same(sandbox: &Sandbox, wants: &dyn Fn(&SafePath, bool) -> bool) -> (Vec<String>, Vec<String>) {
     let git = opened(&sandbox.root, Program::find());
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory::tempdir().unwrap();
     let beside = Beside { root: &sandbox.root, wants };
     let id = revision::resolve(&git, "HEAD").unwrap();
     let written = write_out(&git, &id, &folder.path().join("to"), Some(&beside)).unwrap();

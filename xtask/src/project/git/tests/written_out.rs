@@ -34,7 +34,7 @@ pub fn tree(folder: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
 
 /// What git itself writes into an empty folder: in a copy of the git folder, without an index.
 pub fn by_git(sandbox: &Sandbox, root: &Path, rev: &str) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory::tempdir().unwrap();
     let copy = folder.path().join("copy");
     fs::create_dir(&copy).unwrap();
     let done = Command::new("cp").arg("-a").arg(root.join(".git")).arg(&copy).status().unwrap();
@@ -61,7 +61,7 @@ pub fn same_as_git(sandbox: &Sandbox, root: &Path, rev: &str, also_without: bool
         let git = opened(root, if with { Program::find() } else { None });
         let before = (snapshot(root), snapshot(&git.common));
         let id = revision::resolve(&git, rev).unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let folder = in_memory::tempdir().unwrap();
         let to = folder.path().join("to");
         let working_copy = Beside { root, wants: &|_, _| true };
         let written = write_out(&git, &id, &to, beside.then_some(&working_copy)).unwrap();
@@ -396,7 +396,7 @@ fn sha256_reftables_shallow_clones_and_linked_working_copies() {
     for program in [Program::find(), None] {
         let git = opened(&sandbox.path("linked"), program);
         let commit = revision::resolve(&git, "HEAD~1").unwrap();
-        let to = tempfile::tempdir().unwrap();
+        let to = in_memory::tempdir().unwrap();
         write_out(&git, &commit, to.path(), None).unwrap();
         assert_eq!(fs::read(to.path().join("a.txt")).unwrap(), b"two\n");
     }

@@ -11,7 +11,7 @@ fn refusals(root: &Path, id: &str, also_without: bool) -> Vec<String> {
     for program in if also_without { vec![Program::find(), None] } else { vec![Program::find()] } {
         let git = opened(root, program);
         let before = snapshot(&git.common);
-        let folder = tempfile::tempdir().unwrap();
+        let folder = in_memory::tempdir().unwrap();
         let error = write_out(&git, &named(&git, id), &folder.path().join("to"), None).unwrap_err();
         assert_eq!(kind_of(&error), Kind::Refused, "{error:#}");
         assert!(!hints_of(&error).is_empty(), "{error:#}");
@@ -51,7 +51,7 @@ fn a_damaged_object_is_not_written() {
     fs::write(&path, b"rubbish").unwrap();
     for program in [Program::find(), None] {
         let git = opened(&sandbox.root, program);
-        let folder = tempfile::tempdir().unwrap();
+        let folder = in_memory::tempdir().unwrap();
         let error = format!(
             "{:#}",
             write_out(&git, &named(&git, &commit), &folder.path().join("to"), None).unwrap_err()
@@ -137,7 +137,7 @@ fn no_filter_and_no_hook_is_run_and_filters_are_named() {
     let _ = fs::remove_file(&ran); // git itself ran them
     for program in [Program::find(), None] {
         let git = opened(&sandbox.root, program);
-        let folder = tempfile::tempdir().unwrap();
+        let folder = in_memory::tempdir().unwrap();
         let to = folder.path().join("to");
         let commit = revision::resolve(&git, &commit).unwrap();
         let written = write_out(&git, &commit, &to, None).unwrap();
