@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use support::forge::{self, Forge, Record};
 use support::framework::write;
+use support::killing::is_full;
 use support::tree::{Fingerprint, fingerprint};
 use support::{Output, Sandbox, archives, git};
 
@@ -139,7 +140,7 @@ fn flipped_bytes_are_noticed_remembered_and_forgotten_once_repaired() {
     let pair = Pair::new();
     assert_eq!(pair.latest(), pair.newer);
     let digest = fs::read(pair.digest_file()).unwrap();
-    let flips = if std::env::var_os("XTASK_TEST_FULL").is_some() { 500 } else { 100 };
+    let flips = if is_full() { 500 } else { 100 };
     for with_digest in [true, false] {
         let mut random = numbers(7 + u64::from(with_digest));
         for n in 0..flips {

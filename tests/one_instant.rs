@@ -17,11 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::{Connection, OpenFlags};
 use support::child::{Journal, Ledger, Writer, crash_in_a_transaction, ledger};
 use support::framework::{Framework, ROWS, write};
+use support::killing::is_full;
 use support::tree::{Fingerprint, differences, fingerprint};
 use support::{Sandbox, git, system};
 
 fn backups_per_mode() -> usize {
-    if std::env::var_os("XTASK_TEST_FULL").is_some_and(|value| value == "1") { 200 } else { 12 }
+    if is_full() { 200 } else { 12 }
 }
 
 fn databases_of(archive: &Path, to: &Path) {
