@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use serde_json::Value;
 use support::framework::{noise, write};
+use support::killing::is_full;
 use support::servers::{Far, WAYS, Way, find, free_port, put_before};
-use support::{Output, Sandbox, archives, git, system};
+use support::{Output, Sandbox, archives, git, side_by_side, system};
 
 /// A commit, a database, and one private file of so many bytes.
 fn sandbox_of(bytes: usize) -> Sandbox {
@@ -102,25 +103,25 @@ fn flip(path: &Path) {
 }
 
 /// By each way there is.
-fn each(test: impl Fn(Sandbox, Far)) {
+fn each(test: impl Fn(Sandbox, Far) + Sync) {
     by(&WAYS, test);
 }
 
 /// Ssh and a daemon differ in how rsync gets there, and one connection by ssh takes longer than all the rest:
 /// what does not depend on that is tried by it in the long form only.
-fn most(test: impl Fn(Sandbox, Far)) {
-    let long = std::env::var_os("XTASK_TEST_FULL").is_some_and(|value| value == "1");
-    let ways: Vec<Way> = WAYS.into_iter().filter(|way| long || *way != Way::Ssh).collect();
+fn most(test: impl Fn(Sandbox, Far) + Sync) {
+    let ways: Vec<Way> = WAYS.into_iter().filter(|way| is_full() || *way != Way::Ssh).collect();
     by(&ways, test);
 }
 
-fn by(ways: &[Way], test: impl Fn(Sandbox, Far)) {
-    for &way in ways {
+/// All at once: each has its own sandbox, and most of the time is spent waiting for the tools.
+fn by(ways: &[Way], test: impl Fn(Sandbox, Far) + Sync) {
+    side_by_side(ways, |way| {
         let mut sandbox = small();
         if let Some(far) = Far::start(&mut sandbox, way) {
             test(sandbox, far);
         }
-    }
+    });
 }
 
 #[test]
@@ -316,17 +317,19 @@ fn begun(sandbox: &Sandbox, far: &Far) -> Child {
 #[cfg(target_os = "linux")]
 #[test]
 fn an_upload_that_is_killed_leaves_no_half_archive_and_goes_on() {
-    for way in [Way::Daemon, Way::Ssh, Way::Rclone] {
+    side_by_side(&[Way::Daemon, Way::Ssh, Way::Rclone], |way| {
         let mut sandbox = sandbox_of(3_000_000);
-        let Some(far) = Far::start(&mut sandbox, way) else { continue };
-        // So slow that there is a middle.
-        if way == Way::Rclone {
-            sandbox.env("RCLONE_BWLIMIT", "1M");
-        } else {
+        let Some(far) = Far::start(&mut sandbox, way) else { return };
+        if way != Way::Rclone {
             let rsync = find("rsync").unwrap();
-            let script = format!("exec '{}' --bwlimit=1000 \"$@\"", rsync.display());
-            put_before(&mut sandbox, "rsync", &script);
+            put_before(&mut sandbox, "rsync", &format!("exec '{}' $SLOWLY \"$@\"", rsync.display()));
         }
+        // So slow that there is a middle.
+        let slowly = |sandbox: &mut Sandbox, is: bool| {
+            sandbox.env("RCLONE_BWLIMIT", if is { "1M" } else { "off" });
+            sandbox.env("SLOWLY", if is { "--bwlimit=1000" } else { "" });
+        };
+        slowly(&mut sandbox, true);
         let document = sandbox.run(&["backup", "--json"]).ok().json();
         let whole = document["bytes"].as_u64().unwrap();
         for (signal, tool) in [("KILL", false), ("KILL", true), ("TERM", false)] {
@@ -370,10 +373,12 @@ fn an_upload_that_is_killed_leaves_no_half_archive_and_goes_on() {
             drop(fs::remove_dir_all(document["store"].as_str().unwrap()));
             fs::rename(&away, document["store"].as_str().unwrap()).unwrap();
         }
+        slowly(&mut sandbox, false);
         let document = sync(&sandbox, &far, &[]).ok().json();
         assert_eq!(document["remote"]["uploaded"].as_array().unwrap().len(), 1);
         sync(&sandbox, &far, &["--verify"]).ok();
         // The same on the way back.
+        slowly(&mut sandbox, true);
         let here = store(&sandbox);
         fs::rename(&here, sandbox.path("away")).unwrap();
         let mut command = sandbox.command(sandbox.program());
@@ -390,6 +395,7 @@ fn an_upload_that_is_killed_leaves_no_half_archive_and_goes_on() {
         child.wait().unwrap();
         tools.iter().for_each(|&pid| kill("KILL", pid));
         assert_eq!(archives(&here), Vec::<PathBuf>::new());
+        slowly(&mut sandbox, false);
         assert_eq!(pull(&sandbox, &far, &[]).ok().json()["pulled"].as_array().unwrap().len(), 1);
         assert_eq!(
             fs::read(&archives(&here)[0]).unwrap(),
@@ -398,7 +404,7 @@ fn an_upload_that_is_killed_leaves_no_half_archive_and_goes_on() {
         assert!(!look(&here).iter().any(|(name, ..)| name.contains("/.tmp-")));
         let names: Vec<String> = look(&far.root).into_iter().map(|(name, ..)| name).collect();
         assert!(!names.iter().any(|name| name.contains(".tmp-")), "{names:?}");
-    }
+    });
 }
 
 #[test]

@@ -247,6 +247,25 @@ pub fn git_told<S: AsRef<OsStr>>(folder: &Path, moment: i64, arguments: &[S], in
     output.stdout
 }
 
+/// Runs a test for each of these at once, and returns what each said, in their order. A panic names its case, which
+/// is the name of the thread.
+pub fn side_by_side<T, R>(cases: &[T], test: impl Fn(T) -> R + Sync) -> Vec<R>
+where
+    T: Copy + std::fmt::Debug + Send,
+    R: Send,
+{
+    let test = &test;
+    std::thread::scope(|scope| {
+        let start = |case: T| {
+            let thread = std::thread::Builder::new().name(format!("{case:?}"));
+            thread.spawn_scoped(scope, move || test(case)).unwrap()
+        };
+        let threads: Vec<_> = cases.iter().copied().map(start).collect();
+        let said = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        said.map(|said| said.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}
+
 /// The archives in a store, oldest first.
 pub fn archives(store: &Path) -> Vec<PathBuf> {
     let names = std::fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path());

@@ -6,6 +6,7 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::{Sandbox, system};
@@ -48,9 +49,17 @@ pub fn find(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).chain(more).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// A port that nobody has.
+/// A port that nobody has, and that no other test of this binary was told of.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static TOLD: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut told = TOLD.lock().unwrap();
+        if !told.contains(&port) {
+            told.push(port);
+            return port;
+        }
+    }
 }
 
 /// A program of the sandbox, found before the system's: a shell script.
