@@ -19,6 +19,8 @@ use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use support::compare::{Rows, row_differences, rows};
 use support::framework::Framework;
+use support::killing::is_full;
+use support::side_by_side;
 
 const NONE: Vec<String> = Vec::new();
 const DATABASES: [&str; 2] = ["index.db", "vectors.db"];
@@ -166,11 +168,30 @@ const WAYS: [Way; 6] =
 
 #[test]
 fn before_or_after_and_nothing_else() {
+    let rounds = if is_full() { 120 } else { 30 };
+    // Two stages: a guard waits for its command, and the test for both.
+    let halves = side_by_side(&[0, 1], |half| some_rounds((half..rounds).step_by(2)));
+    let sum = |of: fn(&Seen) -> usize| halves.iter().map(of).sum::<usize>();
+    let (in_the_middle, put_back) = (sum(|seen| seen.in_the_middle), sum(|seen| seen.put_back));
+    let went_well = sum(|seen| seen.went_well);
+    println!(
+        "{rounds} kills: {in_the_middle} in the middle, {put_back} put back later, {went_well} too late"
+    );
+    assert!(in_the_middle * 5 >= rounds && put_back * 10 >= rounds, "{in_the_middle} {put_back} of {rounds}");
+}
+
+/// How often what happened.
+#[derive(Default)]
+struct Seen {
+    in_the_middle: usize,
+    went_well: usize,
+    put_back: usize,
+}
+
+fn some_rounds(rounds: impl Iterator<Item = usize>) -> Seen {
     let stage = Stage::new();
-    let full = std::env::var_os("XTASK_TEST_FULL").is_some_and(|value| value == "1");
-    let rounds = if full { 120 } else { 30 };
-    let (mut in_the_middle, mut went_well, mut put_back) = (0, 0, 0);
-    for round in 0..rounds {
+    let mut happened = Seen::default();
+    for round in rounds {
         let way = WAYS[round % WAYS.len()];
         // The golden ratio spreads them evenly, whatever the number of rounds.
         let share = (round as f64 * 0.618_033_988_749_895).fract();
@@ -208,7 +229,7 @@ fn before_or_after_and_nothing_else() {
             kill_process(command, Signal::KILL).unwrap_or_default();
         }
         if (1..=STEPS).contains(&steps) {
-            in_the_middle += 1;
+            happened.in_the_middle += 1;
         }
         if let Some(command) = command {
             if way == Way::GuardOnly && pending && alive(command) {
@@ -236,7 +257,7 @@ fn before_or_after_and_nothing_else() {
         match status.code() {
             Some(0) => {
                 is_exactly(&stage.after, &now, &when);
-                went_well += 1;
+                happened.went_well += 1;
             }
             Some(code) => {
                 let expected: &[i32] = match way {
@@ -256,7 +277,7 @@ fn before_or_after_and_nothing_else() {
                     output.stderr
                 );
                 is_exactly(&stage.before, &now, &when);
-                put_back += 1;
+                happened.put_back += 1;
             }
             // Before the command began, or after its success was noted.
             None => is_exactly(if command.is_some() { &stage.after } else { &stage.before }, &now, &when),
@@ -264,8 +285,5 @@ fn before_or_after_and_nothing_else() {
         assert!(!stage.framework.project().join(".xtask-restore").exists(), "{when}");
         stage.reset();
     }
-    println!(
-        "{rounds} kills: {in_the_middle} in the middle, {put_back} put back later, {went_well} too late"
-    );
-    assert!(in_the_middle * 5 >= rounds && put_back * 10 >= rounds, "{in_the_middle} {put_back} of {rounds}");
+    happened
 }
