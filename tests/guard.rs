@@ -300,7 +300,7 @@ fn spoils_and_waits(begun: &Path, go: &Path) -> String {
 
 /// The same by a program that was there before, which does not know the guard.
 #[test]
-fn somebody_elses_lock_is_waited_for_by_nobody_and_named() {
+fn a_lock_of_somebody_else_is_waited_for_by_nobody_and_named() {
     let guarded = Guarded::new();
     let (begun, go) = (guarded.sandbox().path("begun"), guarded.sandbox().path("go"));
     let script = spoils_and_waits(&begun, &go);
