@@ -62,6 +62,12 @@ enum Results {
     Failed(io::Error),
 }
 
+/// Whether a message names a path, and not only one below it or one that begins so.
+fn names(message: &str, path: &str) -> bool {
+    let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || "/._-".contains(c));
+    message.match_indices(path).any(|(at, _)| is_end(&message[at + path.len()..]))
+}
+
 impl Ui {
     /// Speaks on this process's stdout and stderr.
     pub fn new(json: bool, quiet: bool, color: Color) -> Ui {
@@ -174,7 +180,7 @@ impl Ui {
             if finding.is_problem() { (Style::Bad, "problem: ") } else { (Style::Warning, "advice: ") };
         let path = finding.path.as_ref().map(|path| path.to_string());
         // A message often names the path already.
-        let path = path.filter(|path| !finding.message.contains(path.as_str()));
+        let path = path.filter(|path| !names(&finding.message, path));
         let path = path.map_or_else(String::new, |path| format!("{path}: "));
         self.say(style, word, &format!("{path}{}", finding.message));
         // A row of findings of one sort gets its hint once.

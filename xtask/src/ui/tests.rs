@@ -125,3 +125,19 @@ fn a_reader_that_goes_away_is_no_failure_and_a_full_disk_is() {
         assert_eq!(ui.finish().is_ok(), fine, "{kind}");
     }
 }
+
+#[test]
+fn a_path_is_named_unless_the_message_names_it() {
+    for (path, message, named) in [
+        ("a/b.db", "a/b.db is damaged", true),
+        ("a", "it does not come: a/b.db is in its way", false),
+        ("a", "ab is in its way", false),
+        ("a", "it ends with a", true),
+        ("a b", "a b: stays", true),
+    ] {
+        assert_eq!(names(message, path), named, "{path:?} in {message:?}");
+        let (ui, _, err) = ui(false, false, Color::Never);
+        ui.finding(&Finding::problem("x", message).at(&SafePath::new(path).unwrap()));
+        assert_eq!(err.text().starts_with(&format!("problem: {path}: ")), !named, "{}", err.text());
+    }
+}

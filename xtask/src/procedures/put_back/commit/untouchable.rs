@@ -153,11 +153,12 @@ impl Obstacle {
     fn finding(&self, path: &SafePath, commit: &str) -> Finding {
         let text = match self {
             Obstacle::Ignored(other) if other == path => {
-                "git ignores it now, and the commit has another one; it stays as it is".to_owned()
+                "it is ignored now, by git or by backups, and the commit has another one; it stays as it is"
+                    .to_owned()
             }
             Obstacle::Ignored(other) => {
                 format!(
-                    "it does not come from the commit: {other}, which git ignores, is in its way and stays"
+                    "it does not come from the commit: {other}, which is ignored by git or by backups, is in its way and stays"
                 )
             }
             Obstacle::Database(other) => {
