@@ -73,12 +73,14 @@ fn listed(log: &Path) -> Vec<Call> {
 }
 
 /// A run that is stopped in the middle; it goes on, and is waited for, with [`Stopped::go_on`].
+#[cfg(unix)]
 pub struct Stopped {
     tracer: std::process::Child,
     id: rustix::process::Pid,
 }
 
 /// Runs the tool and stops it at the n-th call, as somebody does with Ctrl-Z.
+#[cfg(unix)]
 #[track_caller]
 pub fn stopped_at(sandbox: &Sandbox, call: &str, n: usize, words: &[OsString]) -> Stopped {
     let mut command = sandbox.command("strace");
@@ -103,6 +105,7 @@ pub fn stopped_at(sandbox: &Sandbox, call: &str, n: usize, words: &[OsString]) -
     Stopped { tracer, id: rustix::process::Pid::from_raw(id.unwrap()).unwrap() }
 }
 
+#[cfg(unix)]
 impl Stopped {
     /// Lets it end, and returns how.
     pub fn go_on(self) -> super::Output {
