@@ -154,7 +154,7 @@ fn daemon(sandbox: &Sandbox, root: &Path, read_only: bool) -> Option<(u16, Serve
     };
     let port = free_port();
     // The daemon of root would become somebody who may not write into the sandbox.
-    let who = if is_root() { "uid = 0\ngid = 0\n" } else { "" };
+    let who = if system::is_root() { "uid = 0\ngid = 0\n" } else { "" };
     let text = format!(
         "address = 127.0.0.1\nport = {port}\nuse chroot = no\n{who}[module]\npath = {}\nread only = {}\n",
         root.display(),
@@ -192,7 +192,7 @@ fn sshd(sandbox: &mut Sandbox) -> Option<(u16, Server)> {
             return None;
         }
     }
-    if is_root() {
+    if system::is_root() {
         // Where the sshd of root becomes nobody for a moment.
         fs::create_dir_all("/run/sshd").unwrap();
     }
@@ -233,14 +233,4 @@ fn sshd(sandbox: &mut Sandbox) -> Option<(u16, Server)> {
 #[cfg(windows)]
 fn sshd(_sandbox: &mut Sandbox) -> Option<(u16, Server)> {
     None
-}
-
-#[cfg(unix)]
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-#[cfg(windows)]
-fn is_root() -> bool {
-    false
 }

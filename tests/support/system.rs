@@ -27,13 +27,15 @@ fn works(program: &str, arguments: &[&str]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
+/// Whether these tests may do everything.
 #[cfg(unix)]
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Nobody is root there.
 #[cfg(windows)]
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     false
 }
 
