@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 use support::child::Locker;
 use support::framework::{Framework, write};
-use support::{Output, Sandbox, git, tree};
+use support::{Output, Sandbox, archives, git, tree};
 
 /// A small project: two commits and one database that git ignores.
 fn sandbox() -> Sandbox {
@@ -42,18 +42,6 @@ fn database(path: &Path, rows: u32) {
          INSERT INTO t SELECT x, hex(randomblob(30)) FROM c"
     );
     connection.execute_batch(&sql).unwrap();
-}
-
-fn store(sandbox: &Sandbox) -> PathBuf {
-    let base = sandbox.data().join("xtask-backup");
-    std::fs::read_dir(base).unwrap().next().unwrap().unwrap().path()
-}
-
-fn archives(store: &Path) -> Vec<PathBuf> {
-    let all = std::fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path());
-    let mut found: Vec<PathBuf> = all.filter(|path| path.extension().is_some_and(|e| e == "gz")).collect();
-    found.sort();
-    found
 }
 
 /// The findings of a document, as `level code path`.
@@ -138,7 +126,7 @@ fn no_store() {
 fn an_empty_store() {
     let sandbox = sandbox();
     sandbox.run(&["backup"]).ok();
-    for entry in std::fs::read_dir(store(&sandbox)).unwrap() {
+    for entry in std::fs::read_dir(sandbox.store()).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() && !path.ends_with("store.json") {
             std::fs::remove_file(path).unwrap();
@@ -163,7 +151,7 @@ fn an_unknown_or_ambiguous_backup() {
     let sandbox = sandbox();
     sandbox.run(&["backup", "--label", "mine"]).ok();
     sandbox.run(&["backup"]).ok();
-    let id = archives(&store(&sandbox))[0].file_name().unwrap().to_str().unwrap()[..15].to_owned();
+    let id = archives(&sandbox.store())[0].file_name().unwrap().to_str().unwrap()[..15].to_owned();
     for verb in ["show", "verify"] {
         fails(
             &sandbox,
@@ -316,7 +304,7 @@ fn projects_with_little_or_unusual_git() {
 fn the_store_of_another_copy() {
     let sandbox = sandbox();
     sandbox.run(&["backup"]).ok();
-    let store = store(&sandbox);
+    let store = sandbox.store();
     let named = ["--store", store.to_str().unwrap()];
     let clone = sandbox.path("clone");
     git(&sandbox.path(""), &["clone", "-q", "project", "clone"]);
@@ -610,7 +598,7 @@ fn archives_that_are_none() {
     let sandbox = sandbox();
     sandbox.run(&["backup"]).ok();
     sandbox.run(&["backup"]).ok();
-    let store = store(&sandbox);
+    let store = sandbox.store();
     let all = archives(&store);
     let bytes = std::fs::read(&all[1]).unwrap();
     let id = all[1].file_name().unwrap().to_str().unwrap().trim_end_matches(".tar.gz").to_owned();
@@ -659,7 +647,7 @@ fn targets_that_can_not_be_restored_into() {
     write(&sandbox.path("full"), "mine", "mine\n");
     write(&sandbox.path("full"), ".xtask-restore/journal", "of somebody else\n");
     std::fs::write(sandbox.path("file"), "file").unwrap();
-    let in_store = store(&sandbox).join("sub").to_str().unwrap().to_owned();
+    let in_store = sandbox.store().join("sub").to_str().unwrap().to_owned();
     let before = but_for_the_log(&sandbox.path(""));
     for (target, code, parts) in [
         (at("full"), 6, ["is not empty: it holds mine", "a new or an empty folder"]),
@@ -708,7 +696,7 @@ fn a_wrong_configuration() {
     // Reading backups goes on, where the place of the store is said otherwise.
     std::fs::remove_file(&file).unwrap();
     sandbox.run(&["backup"]).ok();
-    let store = store(&sandbox);
+    let store = sandbox.store();
     write(&sandbox.project(), "Cargo.toml", "no toml");
     let named = ["--store", store.to_str().unwrap()];
     sandbox.run(&[&["list"], named.as_slice()].concat()).ok();
@@ -845,7 +833,7 @@ fn what_is_left_out_is_named() {
     let back = sandbox.path("back");
     assert!(back.join("memory/private.md").exists() && !back.join("memory/large.bin").exists());
     // Not through git's copy of unsaved work either.
-    let saved = unsaved_work(&sandbox, archives(&store(&sandbox)).last().unwrap());
+    let saved = unsaved_work(&sandbox, archives(&sandbox.store()).last().unwrap());
     assert!(saved.contains("Cargo.toml"), "{saved}");
     for word in ["secret", "node_modules", "build"] {
         assert!(!saved.contains(word) && !back.join(word).exists(), "{word}\n{saved}");
@@ -872,7 +860,7 @@ fn ctrl_c_leaves_nothing_but_the_store() {
     // A shell lets a background process ignore Ctrl-C; TERM is taken the same way.
     let output = sandbox.shell_under(&[], &script.replace("-INT", "-TERM")).code(130);
     assert!(output.stderr.contains("error: "), "{output:?}");
-    let store = store(&sandbox);
+    let store = sandbox.store();
     assert_eq!(archives(&store), Vec::<PathBuf>::new());
     let left: Vec<String> = tree::fingerprint(&store, false)
         .into_keys()

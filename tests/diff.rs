@@ -21,6 +21,15 @@ fn sql(database: &Path, batch: &str) {
     Connection::open(database).unwrap().execute_batch(batch).unwrap();
 }
 
+/// Adds so many pages that don't get smaller to the database that git ignores.
+fn add_noise(sandbox: &Sandbox, pages: u32) {
+    let batch = format!(
+        "CREATE TABLE noise(a); WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < {pages})
+         INSERT INTO noise SELECT randomblob(4000) FROM c"
+    );
+    sql(&sandbox.project().join("memory/index.db"), &batch);
+}
+
 /// A commit, a tracked database, and one that git ignores; saved as `first`.
 fn saved() -> Sandbox {
     let sandbox = Sandbox::new();
@@ -312,11 +321,7 @@ fn what_cannot_be_read_counts_as_changed() {
 #[test]
 fn a_full_temporary_folder_is_told_and_left_empty() {
     let sandbox = saved();
-    sql(
-        &sandbox.project().join("memory/index.db"),
-        "CREATE TABLE noise(a); WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 1000)
-         INSERT INTO noise SELECT randomblob(4000) FROM c",
-    );
+    add_noise(&sandbox, 1000);
     let Some(prefix) = support::system::small_disk(1024, &sandbox.path("tmp")) else { return };
     let script = "code=0; \"$XTASK\" diff || code=$?; ls \"$TMPDIR\" | sed 's/^/left: /'; exit $code";
     let told = sandbox.shell_under(&prefix, script).code(1).says("no room for the databases").says("TMPDIR");
@@ -327,11 +332,7 @@ fn a_full_temporary_folder_is_told_and_left_empty() {
 #[test]
 fn a_damaged_image_is_compared_by_its_dump() {
     let sandbox = saved();
-    sql(
-        &sandbox.project().join("memory/index.db"),
-        "CREATE TABLE noise(a); WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 200)
-         INSERT INTO noise SELECT randomblob(4000) FROM c",
-    );
+    add_noise(&sandbox, 200);
     let taken = sandbox.run(&["backup", "--label", "noisy", "--json"]).ok().json();
     sql(&sandbox.project().join("memory/index.db"), "DELETE FROM t WHERE a = 1");
     let archive = Path::new(taken["archive"].as_str().unwrap());

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use support::framework::write;
+use support::framework::{noise, write};
 use support::killing::{is_full, killed_at, tracer};
 use support::tree::{Fingerprint, differences, fingerprint};
 use support::{Sandbox, git};
@@ -40,16 +40,8 @@ fn project(megabytes: usize) -> Sandbox {
                INSERT INTO t SELECT x, randomblob(1000) FROM c";
     connection.execute_batch(sql).unwrap();
     fs::create_dir(project.join("data")).unwrap();
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for n in 0..megabytes * 4 {
-        let mut bytes = Vec::with_capacity(250_000);
-        while bytes.len() < 250_000 {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            bytes.extend(state.to_le_bytes());
-        }
-        fs::write(project.join(format!("data/{n}.bin")), bytes).unwrap();
+        fs::write(project.join(format!("data/{n}.bin")), noise(250_000, 1 + n as u64)).unwrap();
     }
     sandbox
 }

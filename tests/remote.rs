@@ -39,15 +39,6 @@ fn small() -> Sandbox {
     sandbox_of(50_000)
 }
 
-/// The only store.
-#[track_caller]
-fn store(sandbox: &Sandbox) -> PathBuf {
-    let base = sandbox.data().join("xtask-backup");
-    let stores: Vec<PathBuf> = fs::read_dir(base).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(stores.len(), 1, "{stores:?}");
-    stores[0].clone()
-}
-
 fn backup(sandbox: &Sandbox, far: &Far) -> Value {
     let output = sandbox.run(&["backup", "--json", "--remote", &far.destination]).ok();
     let document = output.json();
@@ -131,7 +122,7 @@ fn what_is_lost_here_is_there_and_comes_back() {
         let second = backup(&sandbox, &far);
         let advice = first["findings"].to_string();
         assert!(advice.contains("remote-private") && advice.contains("1 private file"), "{advice}");
-        let here = store(&sandbox);
+        let here = sandbox.store();
         let there = far.folder();
         assert_eq!(archives(&here).len(), 2);
         for archive in archives(&here) {
@@ -198,17 +189,17 @@ fn damage_there_is_found_never_brought_and_repaired_when_asked() {
         let before = look(&far.root);
         // What is damaged does not come; the other does.
         let away = sandbox.path("away");
-        fs::rename(store(&sandbox), &away).unwrap();
+        fs::rename(sandbox.store(), &away).unwrap();
         let document = pull(&sandbox, &far, &[]).code(3).json();
         assert_eq!(
             (codes(&document), &document["pulled"]),
             (vec!["remote-damaged"], &serde_json::json!([b["id"]]))
         );
-        assert_eq!(archives(&store(&sandbox)).len(), 1);
+        assert_eq!(archives(&sandbox.store()).len(), 1);
         // Only there, and damaged: found as well.
         assert_eq!(codes(&sync(&sandbox, &far, &["--verify"]).code(3).json()), ["remote-damaged"]);
         assert_eq!(look(&far.root), before, "nothing there was touched");
-        fs::remove_dir_all(store(&sandbox)).unwrap();
+        fs::remove_dir_all(sandbox.store()).unwrap();
         fs::rename(&away, a["store"].as_str().unwrap()).unwrap();
         let document = sync(&sandbox, &far, &["--repair"]).ok().json();
         assert_eq!(document["remote"]["repaired"], serde_json::json!([a["id"]]), "{document:#}");
@@ -368,7 +359,7 @@ fn an_upload_that_is_killed_leaves_no_half_archive_and_goes_on() {
             );
             // Nothing that lies there can be taken for a backup.
             let away = sandbox.path("away");
-            fs::rename(store(&sandbox), &away).unwrap();
+            fs::rename(sandbox.store(), &away).unwrap();
             pull(&sandbox, &far, &[]).code(4).says("there is no backup in ");
             drop(fs::remove_dir_all(document["store"].as_str().unwrap()));
             fs::rename(&away, document["store"].as_str().unwrap()).unwrap();
@@ -379,7 +370,7 @@ fn an_upload_that_is_killed_leaves_no_half_archive_and_goes_on() {
         sync(&sandbox, &far, &["--verify"]).ok();
         // The same on the way back.
         slowly(&mut sandbox, true);
-        let here = store(&sandbox);
+        let here = sandbox.store();
         fs::rename(&here, sandbox.path("away")).unwrap();
         let mut command = sandbox.command(sandbox.program());
         command.args(["pull", "--remote", &far.destination]).stdout(Stdio::null()).stderr(Stdio::null());
@@ -459,7 +450,7 @@ fn a_remote_that_can_not_be_reached_does_not_cost_the_backup() {
         assert_eq!(document["remote"], Value::Null);
         assert!(codes(&document).contains(&"remote"));
         assert!(Path::new(document["archive"].as_str().unwrap()).exists());
-        assert_eq!(archives(&store(&sandbox)).len(), 2);
+        assert_eq!(archives(&sandbox.store()).len(), 2);
         for verb in ["sync", "pull"] {
             let output = sandbox.run(&[verb, "--remote", &far.destination]).code(1);
             assert!(output.stderr.contains("hint: "), "{output:?}");
@@ -467,7 +458,7 @@ fn a_remote_that_can_not_be_reached_does_not_cost_the_backup() {
         // Within the tools' own limits, which are seconds for a closed port.
         assert!(begun.elapsed() < Duration::from_secs(100), "{:?}", begun.elapsed());
         let state: Value =
-            serde_json::from_slice(&fs::read(store(&sandbox).join("remote.json")).unwrap()).unwrap();
+            serde_json::from_slice(&fs::read(sandbox.store().join("remote.json")).unwrap()).unwrap();
         let state = &state["remotes"][0];
         assert!(state["error"].is_string() && state["complete"].is_string(), "{state:#}");
         assert_eq!(state["backups"].as_array().unwrap().len(), 1);
@@ -543,7 +534,7 @@ fn a_store_that_may_only_be_read_goes_up_all_the_same() {
     let Some(prefix) = sandbox.unprivileged() else { return };
     let script = format!(
         "chmod 500 '{0}'\n\"$XTASK\" sync --remote '{1}'\nchmod 700 '{0}'",
-        store(&sandbox).display(),
+        sandbox.store().display(),
         far.destination
     );
     sandbox.shell_under(&prefix, &script).ok().says("nothing of this is remembered");
@@ -573,12 +564,12 @@ fn hostile_names_there_do_nothing() {
         let before = look(&far.root);
         sync(&sandbox, &far, &[]).ok();
         assert_eq!(look(&far.root), before);
-        fs::remove_dir_all(store(&sandbox)).unwrap();
+        fs::remove_dir_all(sandbox.store()).unwrap();
         let document = pull(&sandbox, &far, &[]).code(3).json();
         assert_eq!(document["pulled"].as_array().unwrap().len(), 1, "{document:#}");
         let codes = codes(&document);
         assert!(codes.iter().all(|code| *code == "remote-damaged") && !codes.is_empty(), "{document:#}");
-        let own: Vec<String> = look(&store(&sandbox)).into_iter().map(|(name, ..)| name).collect();
+        let own: Vec<String> = look(&sandbox.store()).into_iter().map(|(name, ..)| name).collect();
         assert!(!own.iter().any(|name| name.contains("2025120") || name.contains("passwd")), "{own:?}");
         assert_eq!(look(&far.root), before);
     });
@@ -671,7 +662,7 @@ fn a_fresh_clone_is_shown_the_backups_of_the_lost_one() {
             &sandbox.path("home"),
             &["clone", "-q", sandbox.project().to_str().unwrap(), clone.to_str().unwrap()],
         );
-        fs::remove_dir_all(store(&sandbox)).unwrap();
+        fs::remove_dir_all(sandbox.store()).unwrap();
         sandbox.lose_the_project();
         fs::rename(&clone, sandbox.path("elsewhere")).unwrap();
         fs::create_dir(sandbox.project()).unwrap();
@@ -696,7 +687,7 @@ fn a_fresh_clone_is_shown_the_backups_of_the_lost_one() {
         assert_ne!(document["remote"]["folder"], name.as_str());
         assert_eq!(look(&theirs), before);
         // Backups of another copy are mixed into a store only when asked for.
-        let archive = store(&sandbox).join(format!("{}.tar.gz", first["id"].as_str().unwrap()));
+        let archive = sandbox.store().join(format!("{}.tar.gz", first["id"].as_str().unwrap()));
         fs::remove_file(&archive).unwrap();
         run(&["pull", "--remote", &far.destination, "--from", &name]).code(6).says("--adopt");
         assert!(!archive.exists());
@@ -713,7 +704,7 @@ fn safety_copies_stay_damage_stays_and_pins_travel() {
             .map(|label| sandbox.run(&["backup", "--json", "--label", label]).ok().json())
             .collect();
         let id = |n: usize| taken[n]["id"].as_str().unwrap();
-        let here = store(&sandbox);
+        let here = sandbox.store();
         fs::create_dir_all(here.join("safety")).unwrap();
         for end in [".tar.gz", ".tar.gz.sha256", ".json", ".state.json"] {
             let name = format!("{}{end}", id(0));
@@ -767,7 +758,7 @@ fn two_runs_are_not_at_the_remote_at_once() {
     let mut sandbox = small();
     let far = Far::start(&mut sandbox, Way::Folder).unwrap();
     backup(&sandbox, &far);
-    let lock = fs::File::options().write(true).open(store(&sandbox).join(".remote-lock")).unwrap();
+    let lock = fs::File::options().write(true).open(sandbox.store().join(".remote-lock")).unwrap();
     lock.lock().unwrap();
     sync(&sandbox, &far, &[]).code(5).says("another run");
     // The backup is taken all the same.
