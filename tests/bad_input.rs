@@ -480,7 +480,7 @@ fn a_damaged_database_does_not_become_the_newest_good_backup() {
     let id = document["id"].as_str().unwrap();
     assert!(sandbox.run(&["list"]).ok().stdout.contains("DAMAGED"));
     assert_eq!(sandbox.run(&["show", "latest", "--json"]).ok().json()["manifest"]["id"], first["id"]);
-    sandbox.run(&["verify"]).ok();
+    sandbox.run(&["verify"]).code(3).says(&format!("since what came after it is damaged: {id}"));
     assert!(sandbox.run(&["verify", id]).code(3).stdout.contains("memory/index.db"));
     // What was saved is the bytes as they were, marked.
     sandbox.run(&["restore", id, "--to", "../back"]).code(3).says("it was damaged when it was saved");
