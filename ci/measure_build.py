@@ -4,8 +4,8 @@
     python3 ci/measure_build.py [--rounds 5]
 
 Works in a copy of the committed state with a target folder of its own (about four minutes of compiling).
-Printed: seconds from an edit to the executable, for a comment and for the text of a function that many
-call; the same edit with `cargo check`; then `backup` and `verify --full-test` of a 64 MB project by the
+Printed: seconds from an edit of a function to the executable, and the same with `cargo check`: on the upper
+floors, in a crate below them, and in the one that all others use; then `backup` and `verify --full-test` of a 64 MB project by the
 dev build and by the release build in turn, with the median ratio. Needs: cargo, git, sqlite3, Linux.
 """
 
@@ -19,7 +19,11 @@ import time
 
 from measure import ROOT, make_project, run
 
-EDITED = "xtask/src/ui/format.rs"
+EDITED = {
+    "upper floors": "xtask/src/procedures/take.rs",
+    "sqlite": "xtask/sqlite/src/dump.rs",
+    "base": "xtask/base/src/safe_path.rs",
+}
 
 
 def cargo(folder, *arguments):
@@ -30,15 +34,16 @@ def cargo(folder, *arguments):
     return time.perf_counter() - began
 
 
-def edits(folder, command, change, rounds):
-    """The median of the seconds after each of `rounds` edits; `change` gets the text and the round."""
-    path = os.path.join(folder, EDITED)
+def edits(folder, command, edited, rounds):
+    """The median of the seconds after each of `rounds` edits of the first function with a variable."""
+    path = os.path.join(folder, edited)
     with open(path) as file:
         before = file.read()
     seconds = []
     for number in range(rounds + 1):
         with open(path, "w") as file:
-            file.write(change(before, number))
+            line = f"\n    let _edited = std::hint::black_box({number});"
+            file.write(before.replace("\n    let ", line + "\n    let ", 1))
         seconds.append(cargo(folder, command))
     with open(path, "w") as file:
         file.write(before)
@@ -53,13 +58,11 @@ def main():
     with tempfile.TemporaryDirectory(prefix="measure-") as scratch:
         folder = os.path.join(scratch, "clone")
         subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
-        comment = lambda text, number: text + f"// {number}\n"
-        function = lambda text, number: text.replace('format!("', f'format!("{number}')
         print(f"clean build              {cargo(folder, 'build'):6.1f} s")
-        print(f"edit of a comment        {edits(folder, 'build', comment, rounds):6.1f} s")
-        print(f"edit of a function       {edits(folder, 'build', function, rounds):6.1f} s")
         cargo(folder, "check")
-        print(f"the same, cargo check    {edits(folder, 'check', function, rounds):6.1f} s")
+        for floor, edited in EDITED.items():
+            built, checked = (edits(folder, command, edited, rounds) for command in ["build", "check"])
+            print(f"edit, {floor:18} {built:6.1f} s   cargo check {checked:.1f} s")
         cargo(folder, "build", "--release")
         project = os.path.join(scratch, "project")
         make_project(project, 64)

@@ -44,7 +44,11 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("procedures", &["base", "project", "sqlite", "archive", "store"]),
     ("commands", &["base", "project", "sqlite", "archive", "store", "procedures", "ui", "flags"]),
     ("main", &["base", "project", "sqlite", "archive", "store", "procedures", "commands", "ui", "flags"]),
+    ("testing", &[]),
 ];
+
+/// Floors that are crates of their own, in a folder beside `src`, and what the tests share.
+const CRATES: &[&str] = &["base", "project", "sqlite", "archive", "store", "testing"];
 
 /// Outside crates with one home: a word that must not occur elsewhere, and the paths where it may.
 const HOMES: &[(&str, &[&str])] = &[
@@ -59,7 +63,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("data_encoding", &["base", "archive", "sqlite"]),
 ];
 
-/// One source file: its path below `src` without `.rs` and `/mod`, and its code.
+/// One source file: its path below `src`, after the name of its crate if it has one, without `.rs`, `/mod` and
+/// `/lib`; and its code.
 struct Source {
     name: String,
     text: String,
@@ -69,7 +74,7 @@ struct Source {
 
 impl Source {
     fn new(name: &str, text: &str) -> Source {
-        let name = name.trim_end_matches(".rs").trim_end_matches("/mod").to_owned();
+        let name = name.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("/lib").to_owned();
         let is_test = name.ends_with("/tests") || name.contains("/tests/");
         let code = if is_test { String::new() } else { without_tests(&bare(text)) };
         Source { name, text: text.to_owned(), code }
@@ -85,17 +90,19 @@ impl Source {
 }
 
 fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    collect(&root, &mut files);
-    assert!(files.len() > 10, "no sources in {}", root.display());
-    files
-        .iter()
-        .map(|path| {
-            let name = path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
-            Source::new(&name, &fs::read_to_string(path).unwrap())
-        })
-        .collect()
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = CRATES.iter().map(|name| (format!("{name}/"), top.join(name).join("src")));
+    let mut sources = Vec::new();
+    for (prefix, folder) in folders.chain([(String::new(), top.join("src"))]) {
+        let mut files = Vec::new();
+        collect(&folder, &mut files);
+        assert!(!files.is_empty(), "no sources in {}", folder.display());
+        sources.extend(files.iter().map(|path| {
+            let name = path.strip_prefix(&folder).unwrap().to_str().unwrap().replace('\\', "/");
+            Source::new(&format!("{prefix}{name}"), &fs::read_to_string(path).unwrap())
+        }));
+    }
+    sources
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -333,6 +340,52 @@ fn nothing_panics_on_purpose() {
 #[test]
 fn each_file_says_what_it_is_for_and_is_short() {
     hold(form_faults);
+}
+
+/// The compiler finds what nobody uses only inside a crate: across crates it is looked for here.
+#[test]
+fn what_a_floor_offers_is_used() {
+    let all = sources();
+    let words = |code: &str| -> Vec<String> {
+        let parts = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+        parts.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    };
+    let mut count = std::collections::HashMap::new();
+    for word in all.iter().flat_map(|source| words(&source.code)) {
+        *count.entry(word).or_insert(0) += 1;
+    }
+    let offers = ["fn", "struct", "enum", "trait", "const", "static", "type"];
+    let mut unused = Vec::new();
+    for source in all.iter().filter(|source| CRATES.contains(&source.floor()) && source.floor() != "testing")
+    {
+        for pair in source.code.split("pub ").skip(1).map(|rest| words(&rest[..rest.len().min(200)])) {
+            let [kind, name, ..] = pair.as_slice() else { continue };
+            if offers.contains(&kind.as_str()) && count[name] < 2 {
+                unused.push(format!("{}: {name}", source.name));
+            }
+        }
+    }
+    assert!(count["SafePath"] > 2 && unused.is_empty(), "used by nobody:\n{}", unused.join("\n"));
+}
+
+/// Cargo itself holds the floors that are crates: each may name only those below it. All are held to the same.
+#[test]
+fn the_crates_of_the_floors_name_only_floors_below() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |folder: &Path| fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let lints = |text: &str| {
+        let at = text.find("[lints.rust]").unwrap();
+        text[at..].split("\n# ").next().unwrap().trim().to_owned()
+    };
+    for name in CRATES {
+        let text = read(&top.join(name));
+        let (_, allowed) = FLOORS.iter().find(|(floor, _)| floor == name).unwrap();
+        for line in text.lines().filter(|line| line.contains("path = ")) {
+            let below = |floor: &&str| line == format!("xtask-{floor} = {{ path = \"../{floor}\" }}");
+            assert!(allowed.iter().chain(&["testing"]).any(below), "{name}: {line}");
+        }
+        assert_eq!(lints(&text), lints(&read(top)), "{name}");
+    }
 }
 
 /// What a copy of the crate leaves out: from the first test of this repository on, and its comment.

@@ -17,14 +17,12 @@ pub mod servers;
 pub mod system;
 pub mod tree;
 
-/// As the unit tests have it.
-#[path = "../../xtask/src/base/in_memory.rs"]
-pub mod in_memory;
-
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use xtask_testing as in_memory;
 
 /// A folder that holds all a run may touch: `home/`, `data/`, `tmp/` and `project/`. Removed at the end.
 pub struct Sandbox {

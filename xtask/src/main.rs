@@ -2,17 +2,18 @@
 //!
 //! Parse, dispatch, render, exit code: everything else is on a floor below.
 
-mod archive;
-mod base;
 mod commands;
 mod flags;
 mod procedures;
-mod project;
-mod sqlite;
-mod store;
 mod ui;
 
 use std::process::ExitCode;
+
+use xtask_archive as archive;
+use xtask_base as base;
+use xtask_project as project;
+use xtask_sqlite as sqlite;
+use xtask_store as store;
 
 use commands::Outcome;
 

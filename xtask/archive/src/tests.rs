@@ -1,0 +1,163 @@
+//! The format as a whole: what is written comes back, and nothing can be changed unnoticed.
+
+use std::fs;
+use std::path::PathBuf;
+
+use xtask_testing as in_memory;
+
+use crate::audit::audit;
+use crate::base::digest::Digest;
+use crate::base::safe_path::SafePath;
+use crate::header::{Kind, Meta};
+use crate::index::Entry;
+use crate::reader::{Archive, Sink};
+use crate::writer::{CHUNK, Writer};
+
+fn meta(path: &[u8]) -> Meta {
+    Meta { path: SafePath::new(path).unwrap(), mode: 0o640, uid: 5, gid: 6, mtime_s: 1_700_000_000 }
+}
+
+fn noise(size: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed;
+    std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    })
+    .take(size)
+    .collect()
+}
+
+struct Sample {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+    contents: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+fn write(large: usize, smalls: u32) -> Sample {
+    let folder = in_memory::tempdir().unwrap();
+    let path = folder.path().join("a.tar.gz");
+    let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
+    let mut writer = Writer::new(file, 2, 6).unwrap();
+    let mut contents = Vec::new();
+    writer.folder(meta(b"backup")).unwrap();
+    writer.small(meta(b"backup/empty"), b"").unwrap();
+    for i in 0..smalls {
+        let name =
+            [b"backup/".as_slice(), &vec![b'\xe9'; 1 + 60 * i as usize % 300], i.to_string().as_bytes()]
+                .concat();
+        let content = noise(i as usize * 37 % 3000, i);
+        writer.small(meta(&name), &content).unwrap();
+        contents.push((name, content));
+    }
+    writer.link(meta(b"backup/link"), b"../\xff".to_vec()).unwrap();
+    for (name, size) in [("backup/taken back", large), ("backup/large", large), ("backup/nothing", 0)] {
+        let content = noise(size, 7);
+        writer.begin(meta(name.as_bytes()), 6).unwrap();
+        for chunk in content.chunks(CHUNK) {
+            writer.chunk(chunk.to_vec()).unwrap();
+        }
+        if name == "backup/taken back" {
+            writer.abort().unwrap();
+            continue;
+        }
+        assert_eq!(writer.end().unwrap(), (size as u64, Digest::of(&content)));
+        contents.push((name.into(), content));
+    }
+    let finished = writer.finish(1_700_000_000).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!((finished.size, finished.digest), (bytes.len() as u64, Digest::of(&bytes)));
+    Sample { _folder: folder, path, contents }
+}
+
+#[derive(Default)]
+struct Collect(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Sink for Collect {
+    fn begin(&mut self, entry: &Entry) -> anyhow::Result<()> {
+        self.0.push((entry.meta.path.bytes().to_vec(), Vec::new()));
+        Ok(())
+    }
+    fn data(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.0.last_mut().unwrap().1.extend_from_slice(bytes);
+        Ok(())
+    }
+    fn end(&mut self, _entry: &Entry) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_written_comes_back() {
+    let sample = write(1_000_000, 500);
+    let archive = Archive::open(&sample.path).unwrap();
+    assert_eq!(audit(&archive, &()).unwrap(), Digest::of(&fs::read(&sample.path).unwrap()));
+    let mut all = Collect::default();
+    archive.read(|entry| matches!(entry.kind, Kind::File { .. }), &mut all).unwrap();
+    for (name, content) in &sample.contents {
+        assert!(all.0.contains(&(name.clone(), content.clone())));
+        assert_eq!(&archive.content(&SafePath::new(name.as_slice()).unwrap(), 1 << 30).unwrap(), content);
+    }
+    assert!(archive.entry(&SafePath::new("backup/taken back").unwrap()).is_none());
+    let mut links = Collect::default();
+    archive.read(|entry| matches!(entry.kind, Kind::Link { .. }), &mut links).unwrap();
+    assert_eq!(links.0.len(), 1);
+}
+
+#[test]
+fn the_same_input_gives_the_same_members() {
+    let members = |sample: &Sample| Archive::open(&sample.path).unwrap().index().members.clone();
+    assert_eq!(members(&write(300_000, 400)), members(&write(300_000, 400)));
+}
+
+/// Promise: verify notices every flipped byte, also without the `.sha256` file. There is no exception: gzip
+/// headers have one form, and the seal covers what they don't.
+#[test]
+fn every_flipped_byte_is_noticed() {
+    let sample = write(1000, 6);
+    let bytes = fs::read(&sample.path).unwrap();
+    assert!(bytes.len() < 20_000, "{} bytes are too many for this test", bytes.len());
+    for at in 0..bytes.len() {
+        for mask in [0xff, 1 << (at % 8)] {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= mask;
+            fs::write(&sample.path, &flipped).unwrap();
+            let noticed = Archive::open(&sample.path).and_then(|archive| audit(&archive, &())).is_err();
+            assert!(noticed, "byte {at} of {}", bytes.len());
+        }
+    }
+}
+
+#[test]
+fn every_truncation_is_noticed() {
+    let sample = write(1000, 3);
+    let bytes = fs::read(&sample.path).unwrap();
+    for end in 0..bytes.len() {
+        fs::write(&sample.path, &bytes[..end]).unwrap();
+        let noticed = Archive::open(&sample.path).and_then(|archive| audit(&archive, &())).is_err();
+        assert!(noticed, "cut after {end} of {}", bytes.len());
+    }
+    fs::write(&sample.path, [bytes.as_slice(), &[0]].concat()).unwrap();
+    assert!(Archive::open(&sample.path).is_err());
+}
+
+/// Promise: who reads one entry, and so not all that the seal covers, never gets another index.
+#[test]
+fn every_flipped_byte_of_the_index_is_noticed_on_opening() {
+    let sample = write(1000, 6);
+    let bytes = fs::read(&sample.path).unwrap();
+    let archive = Archive::open(&sample.path).unwrap();
+    let start = usize::try_from(*archive.index().offsets().last().unwrap()).unwrap();
+    let end = usize::try_from(archive.seal_offset).unwrap();
+    for at in start..end {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(&sample.path, &flipped).unwrap();
+        // Two ways to compress the same zeros give the same index; the seal tells them apart.
+        let other = Archive::open(&sample.path).is_ok_and(|opened| {
+            opened.index().entries != archive.index().entries
+                || opened.index().members != archive.index().members
+                || at < end - 30
+        });
+        assert!(!other, "byte {at}, the index is {start}..{end}");
+    }
+}
