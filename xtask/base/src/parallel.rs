@@ -1,11 +1,11 @@
 //! The same work on many pieces, on all cores, with the results in the order of the pieces. Flat memory: a
-//! few pieces per core are under way at once.
+//! few pieces per core are under way at once. And two works beside each other.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 /// How many threads work at once.
 pub fn workers() -> usize {
@@ -54,9 +54,27 @@ pub fn ordered<T: Send, S, R: Send>(
     })
 }
 
+/// Does both, `other` on a thread of its own, and waits for both.
+///
+/// # Errors
+/// When the thread panicked.
+pub fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> Result<(A, B)> {
+    std::thread::scope(|scope| {
+        let other = scope.spawn(other);
+        let one = one();
+        Ok((one, other.join().map_err(|_| anyhow!("a thread panicked"))?))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_are_done() {
+        let (here, there) = both(|| std::thread::current().id(), || std::thread::current().id()).unwrap();
+        assert!(here == std::thread::current().id() && there != here);
+    }
 
     #[test]
     fn results_come_in_order_and_an_error_ends_it() {

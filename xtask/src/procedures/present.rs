@@ -20,7 +20,7 @@ use crate::base::tree::{Kind, Leaf, Tree};
 use crate::base::{interrupt, links};
 use crate::project::git::Opened;
 use crate::project::root::Project;
-use crate::project::scan::{Class, EntryKind};
+use crate::project::scan::{Class, EntryKind, Scan};
 
 /// What is there.
 pub struct Present {
@@ -42,20 +42,28 @@ pub struct Present {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at the project.
+/// What the survey tells, before anything is compared.
+pub struct Seen(Scan);
+
+/// Walks the project.
 ///
 /// # Errors
 /// When it can't be read, or the user asked to stop.
-pub fn present(
-    project: &Project,
-    store: &Path,
-    opened: &Opened,
-    wanted: &Wanted<'_>,
-    scope: &Scope,
-) -> Result<Present> {
+pub fn see(project: &Project, store: &Path, opened: &Opened) -> Result<Seen> {
     let mut findings = Vec::new();
-    let scan = survey::survey(project, store, opened, &BTreeSet::new(), &mut findings)?;
-    findings.extend(scan.findings);
+    let mut scan = survey::survey(project, store, opened, &BTreeSet::new(), &mut findings)?;
+    findings.append(&mut scan.findings);
+    scan.findings = findings;
+    Ok(Seen(scan))
+}
+
+/// Compares what was seen with what is wanted.
+///
+/// # Errors
+/// When something can't be read, or the user asked to stop.
+pub fn present(project: &Project, seen: Seen, wanted: &Wanted<'_>, scope: &Scope) -> Result<Present> {
+    let Seen(scan) = seen;
+    let findings = scan.findings;
     let mut present = Present {
         tree: Tree::new(),
         identities: BTreeMap::new(),

@@ -29,6 +29,7 @@ use super::{Git, config, trees};
 use crate::base::failure::{Failure, Kind};
 use crate::base::file_facts::create_private_dir;
 use crate::base::finding::Finding;
+use crate::base::parallel;
 use crate::base::safe_path::SafePath;
 
 /// What a path of a commit is.
@@ -85,17 +86,26 @@ pub fn write_out(git: &Git, commit: &Commit, to: &Path, beside: Option<&Beside<'
     let twin = git.twin(&scratch.path().join("twin"))?;
     let settings = git.effective();
     let is_sparse = config::is_true(settings.get("core.sparsecheckout").map(String::as_str));
-    let items = list::items(git, program, &twin, &commit.id)?;
+    let desk = program.map(|program| Desk { git, program, twin: &twin, to: &to });
+    let some = match (&desk, beside) {
+        (Some(desk), Some(beside)) if !is_sparse && !desk.folds_case()? => Some((desk, beside)),
+        _ => None,
+    };
+    let list = || list::items(git, program, &twin, &commit.id);
+    let (items, indexed) = match some {
+        Some((desk, _)) => parallel::both(list, desk.indexing(commit))?,
+        None => (list(), Ok(())),
+    };
+    let items = items?;
     list::refuse_names(&items, commit)?;
+    // Git refuses most bad names, too, and says less.
+    indexed?;
     let mut unwritten = BTreeMap::new();
-    let (left_out, filters) = match program {
-        Some(program) => {
-            let desk = Desk { git, program, twin: &twin, to: &to };
-            match beside {
-                Some(beside) if !is_sparse && !desk.folds_case()? => {
-                    unwritten = desk.write_some(commit, &items, beside, settings)?;
-                }
-                _ => desk.write(commit, &items)?,
+    let (left_out, filters) = match &desk {
+        Some(desk) => {
+            match some {
+                Some((_, beside)) => unwritten = desk.write_some(commit, &items, beside, settings)?,
+                None => desk.write(commit, &items)?,
             }
             let left_out = if is_sparse { desk.left_out()? } else { BTreeSet::new() };
             (left_out, if remarks::has_filters(settings) { desk.filters(&items)? } else { Vec::new() })
@@ -116,11 +126,12 @@ pub fn write_out(git: &Git, commit: &Commit, to: &Path, beside: Option<&Beside<'
     let mut findings = remarks::submodules(git, &asked)?;
     let place = |path: &SafePath| match (unwritten.get(path), beside) {
         (None, _) => Some(to.as_path()),
-        (Some(Unwritten::Same(_)), Some(beside)) => Some(beside.root),
+        (Some(Unwritten::Same(is)), Some(beside)) if remarks::may_be_pointer(is.size) => Some(beside.root),
         (Some(_), _) => None,
     };
     findings.extend(remarks::lfs_pointers(&place, &tracked, commit)?);
-    let is_asked = |path: &SafePath| place(path).is_some() && !left_out.contains(path);
+    let is_asked =
+        |path: &SafePath| unwritten.get(path) != Some(&Unwritten::Unasked) && !left_out.contains(path);
     findings.extend(remarks::filtered(settings, &filters, &is_asked));
     findings.extend(remarks::replaced(&twin));
     findings.extend(remarks::sparse(&left_out));
@@ -172,7 +183,18 @@ impl Desk<'_> {
         anyhow!("the commit {} can't be written out: {why}", commit.short())
     }
 
-    /// The same for all that can't be had more cheaply: first the index, then the files one by one.
+    /// Puts a commit into our index.
+    fn indexing(&self, commit: &Commit) -> impl FnOnce() -> Result<()> + Send + use<> {
+        let mut command = self.call();
+        command.args(["read-tree", "--no-recurse-submodules", &commit.id]);
+        let short = commit.short().to_owned();
+        move || {
+            let told = output(command, Input::Nothing);
+            told.map(drop).with_context(|| format!("the commit {short} can't be read"))
+        }
+    }
+
+    /// The same as [`Self::write`] for all that can't be had more cheaply. The commit is in the index.
     fn write_some(
         &self,
         commit: &Commit,
@@ -180,10 +202,6 @@ impl Desk<'_> {
         beside: &Beside<'_>,
         settings: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<SafePath, Unwritten>> {
-        let mut command = self.call();
-        command.args(["read-tree", "--no-recurse-submodules", &commit.id]);
-        output(command, Input::Nothing)
-            .with_context(|| format!("the commit {} can't be read", commit.short()))?;
         let unwritten = self.unwritten(beside, settings, items)?;
         let names: Vec<u8> = items
             .iter()

@@ -17,9 +17,10 @@ use crate::archive::manifest::Manifest;
 use crate::base::failure::{Failure, Kind};
 use crate::base::finding::Finding;
 use crate::base::monitor::Monitor;
+use crate::base::parallel;
 use crate::base::safe_path::SafePath;
 use crate::base::tree::{Leaf, Tree};
-use crate::project::git::{Git, Opened};
+use crate::project::git::{self, Git, Opened};
 use crate::project::plan::{self, Change, Move, Plan};
 use crate::project::root::Project;
 
@@ -85,7 +86,13 @@ impl Preparing<'_, '_> {
         let root = &self.project.root;
         let git = self.git()?;
         let scope = &self.order.scope;
-        let (mut checkout, mut wanted) = Checkout::begin(root, git, from, scope, self.work, monitor)?;
+        // The project is walked while the commit is written out; git is asked by one of its own, since
+        // libgit2 serves one thread at a time.
+        let (begun, seen) = parallel::both(
+            || Checkout::begin(root, git, from, scope, self.work, monitor),
+            || present::see(self.project, self.store, &git::open(root)?),
+        )?;
+        let ((mut checkout, mut wanted), seen) = (begun?, seen?);
         if matches!(scope, Scope::Only(_)) && !checkout.concerns_something(&wanted) {
             let text = format!("nothing in the commit {} matches --only", from.commit.short());
             return Err(Failure::new(Kind::NotFound, text)
@@ -93,7 +100,7 @@ impl Preparing<'_, '_> {
                 .into());
         }
         refuse_store(root, self.store, &wanted, self.order.source.word())?;
-        let mut present = self.present(&wanted)?;
+        let mut present = present::present(self.project, seen, &wanted, scope)?;
         let leaving = Leaving::These(checkout.settle(&mut wanted, &mut present)?);
         let (mut plan, databases_removed) = self.plan(&wanted, &present, &leaving)?;
         // What git does not track is nobody's concern here.
@@ -128,7 +135,8 @@ impl Preparing<'_, '_> {
     }
 
     fn present(&self, wanted: &Wanted<'_>) -> Result<Present> {
-        present::present(self.project, self.store, self.opened, wanted, &self.order.scope)
+        let seen = present::see(self.project, self.store, self.opened)?;
+        present::present(self.project, seen, wanted, &self.order.scope)
     }
 
     fn git(&self) -> Result<&Git> {

@@ -67,6 +67,11 @@ const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 /// Longest pointer that Git LFS reads, in bytes.
 const POINTER_BYTES_MAX: u64 = 1024;
 
+/// Whether a pointer of Git LFS can have so many bytes.
+pub(super) fn may_be_pointer(size: u64) -> bool {
+    (POINTER.len() as u64 + 1..POINTER_BYTES_MAX).contains(&size)
+}
+
 /// Whether a file is a pointer of Git LFS.
 ///
 /// # Errors
@@ -74,7 +79,7 @@ const POINTER_BYTES_MAX: u64 = 1024;
 pub fn is_lfs_pointer(file: &Path) -> Result<bool> {
     let told = || format!("can't read {}", file.display());
     let size = fs::symlink_metadata(file).with_context(told)?.len();
-    if size >= POINTER_BYTES_MAX || size <= POINTER.len() as u64 {
+    if !may_be_pointer(size) {
         return Ok(false);
     }
     // Line ends may have been converted.
@@ -83,7 +88,8 @@ pub fn is_lfs_pointer(file: &Path) -> Result<bool> {
     Ok(text.starts_with(POINTER))
 }
 
-/// Files that Git LFS keeps elsewhere. `place` tells below which folder a file lies, if anybody asks for it.
+/// Files that Git LFS keeps elsewhere. `place` tells below which folder a file lies, if it may be one and
+/// anybody asks for it.
 ///
 /// # Errors
 /// When a file can't be read.

@@ -57,28 +57,21 @@ impl Desk<'_> {
         if !may_be_compared(self.git, settings) {
             return Ok(found);
         }
-        let mut same = Vec::new();
-        let read = |folders: &mut Folders, item: &'_ Item| same_bytes(beside.root, item, folders);
-        let pieces = asked.chunks(64);
-        parallel::ordered(
-            pieces,
-            Folders::default,
-            |folders, piece: &[&Item]| piece.iter().map(|item| read(folders, item)).collect::<Vec<_>>(),
-            |identities| {
-                same.extend(identities);
-                interrupt::check()
-            },
-        )?;
-        let same: Vec<(&SafePath, Identity)> =
-            asked.iter().zip(same).filter_map(|(item, identity)| Some((&item.path, identity?))).collect();
-        let names: Vec<u8> =
-            same.iter().flat_map(|(path, _)| [path.bytes(), b"\0"]).flatten().copied().collect();
-        if names.is_empty() {
+        if asked.is_empty() {
             return Ok(found);
         }
+        let names: Vec<u8> =
+            asked.iter().flat_map(|item| [item.path.bytes(), b"\0"]).flatten().copied().collect();
         let mut command = self.call();
         command.args(["check-attr", "--cached", "-z", "--stdin"]).args(CONVERTING);
-        let told = output(command, Input::Bytes(&names)).context("git can't tell attributes")?;
+        // Git tells of attributes while the files are read.
+        let (same, told) = parallel::both(
+            || read_all(beside.root, &asked),
+            || output(command, Input::Bytes(&names)).context("git can't tell attributes"),
+        )?;
+        let (same, told) = (same?, told?);
+        let same: Vec<(&SafePath, Identity)> =
+            asked.iter().zip(same).filter_map(|(item, identity)| Some((&item.path, identity?))).collect();
         let fields: Vec<&[u8]> = told.split(|&b| b == 0).collect();
         let converts = |fields: &[&[u8]]| match (fields[1], fields[2]) {
             (_, b"unspecified" | b"unset") => false,
@@ -103,6 +96,22 @@ impl Desk<'_> {
         fs::remove_file(&probe)?;
         Ok(folds)
     }
+}
+
+/// What each file was when its bytes were found to make the id of its blob.
+fn read_all(root: &Path, asked: &[&Item]) -> Result<Vec<Option<Identity>>> {
+    let mut same = Vec::new();
+    let read = |folders: &mut Folders, item: &'_ Item| same_bytes(root, item, folders);
+    parallel::ordered(
+        asked.chunks(64),
+        Folders::default,
+        |folders, piece: &[&Item]| piece.iter().map(|item| read(folders, item)).collect::<Vec<_>>(),
+        |identities| {
+            same.extend(identities);
+            interrupt::check()
+        },
+    )?;
+    Ok(same)
 }
 
 /// Bytes of a file that is read into memory as a whole.
