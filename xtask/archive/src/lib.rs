@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod member;
 mod pipeline;
 pub mod reader;
+pub mod reuse;
 pub mod sums;
 pub mod writer;
 

@@ -1,4 +1,5 @@
-//! Members are compressed on all cores and written in the order in which they were handed in.
+//! Members are compressed on all cores, or taken over from an earlier archive, and written in the order in which
+//! they were handed in.
 //!
 //! A bounded queue feeds the workers and a bounded queue feeds one writing thread, so memory is flat: a few
 //! members per core. When writing fails (a full disk), the writing thread keeps taking and dropping what
@@ -17,7 +18,8 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::base::digest::Digest;
 use crate::index::Member;
-use crate::member::{Compressor, Level};
+use crate::member::{Compressor, Expander, Level};
+use crate::reuse::Reuse;
 
 /// A member to write.
 pub struct Job {
@@ -71,16 +73,16 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts the threads.
-    pub fn start(file: File, workers: usize) -> Pipeline {
+    /// Starts the threads. What `reuse` has is not compressed again.
+    pub fn start(file: File, workers: usize, reuse: Option<Arc<Reuse>>) -> Pipeline {
         let (jobs, job_queue) = sync_channel::<(u64, Job)>(2 * workers);
         let (steps, step_queue) = sync_channel(2 * workers);
         let job_queue = Arc::new(Mutex::new(job_queue));
         let failed = Arc::new(AtomicBool::new(false));
         let workers = (0..workers)
             .map(|_| {
-                let (queue, steps) = (Arc::clone(&job_queue), steps.clone());
-                std::thread::spawn(move || compress_all(&queue, &steps))
+                let (queue, steps, reuse) = (Arc::clone(&job_queue), steps.clone(), reuse.clone());
+                std::thread::spawn(move || pack_all(&queue, &steps, reuse.as_deref()))
             })
             .collect();
         let flag = Arc::clone(&failed);
@@ -175,18 +177,22 @@ impl Drop for Pipeline {
     }
 }
 
-fn compress_all(queue: &Mutex<Receiver<(u64, Job)>>, steps: &SyncSender<(u64, Step)>) {
-    let mut compressor = Compressor::default();
+fn pack_all(queue: &Mutex<Receiver<(u64, Job)>>, steps: &SyncSender<(u64, Step)>, reuse: Option<&Reuse>) {
+    let (mut compressor, mut expander) = (Compressor::default(), Expander::default());
     loop {
         // A poisoned lock means that another worker panicked; joining reports it.
         let next = queue.lock().map(|queue| queue.recv());
         let Ok(Ok((number, job))) = next else { return };
-        let step = match compressor.member(&job.content, job.level) {
+        let digests: Vec<Digest> =
+            job.ranges.iter().map(|range| Digest::of(&job.content[range.clone()])).collect();
+        let digest = job.shared.then(|| Digest::of(&job.content));
+        // One that is not shared is known by its one chunk.
+        let known_by = digest.as_ref().or(digests.first());
+        let known = reuse.zip(known_by).and_then(|(reuse, by)| reuse.member(by, &job.content, &mut expander));
+        let packed = known.map_or_else(|| compressor.member(&job.content, job.level), Ok);
+        let step = match packed {
             Err(error) => Step::Failed(error),
             Ok(bytes) => {
-                let digests: Vec<Digest> =
-                    job.ranges.iter().map(|range| Digest::of(&job.content[range.clone()])).collect();
-                let digest = job.shared.then(|| Digest::of(&job.content));
                 let member = Member { size: bytes.len() as u64, length: job.content.len() as u64, digest };
                 Step::Append { bytes, written: Written { member, digests } }
             }

@@ -90,6 +90,11 @@ impl Archive {
         Ok(Archive { path, file, index, offsets, by_path, seal_offset, sealed })
     }
 
+    /// The file, the index, and where each member starts.
+    pub(super) fn into_parts(self) -> (Mutex<File>, Index, Vec<u64>) {
+        (self.file, self.index, self.offsets)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

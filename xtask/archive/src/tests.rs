@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use xtask_testing as in_memory;
 
@@ -11,6 +12,7 @@ use crate::base::safe_path::SafePath;
 use crate::header::{Kind, Meta};
 use crate::index::Entry;
 use crate::reader::{Archive, Sink};
+use crate::reuse::{Reuse, Reused};
 use crate::writer::{CHUNK, Writer};
 
 fn meta(path: &[u8]) -> Meta {
@@ -34,10 +36,14 @@ struct Sample {
 }
 
 fn write(large: usize, smalls: u32) -> Sample {
+    write_with(large, smalls, None)
+}
+
+fn write_with(large: usize, smalls: u32, reuse: Option<Arc<Reuse>>) -> Sample {
     let folder = in_memory::tempdir().unwrap();
     let path = folder.path().join("a.tar.gz");
     let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
-    let mut writer = Writer::new(file, 2, 6).unwrap();
+    let mut writer = Writer::new(file, 2, 6, reuse).unwrap();
     let mut contents = Vec::new();
     writer.folder(meta(b"backup")).unwrap();
     writer.small(meta(b"backup/empty"), b"").unwrap();
@@ -107,6 +113,57 @@ fn what_is_written_comes_back() {
 fn the_same_input_gives_the_same_members() {
     let members = |sample: &Sample| Archive::open(&sample.path).unwrap().index().members.clone();
     assert_eq!(members(&write(300_000, 400)), members(&write(300_000, 400)));
+}
+
+#[test]
+fn what_an_earlier_archive_holds_is_taken_over() {
+    let earlier = write(300_000, 400);
+    let reuse = Arc::new(Reuse::of(Archive::open(&earlier.path).unwrap()));
+    let later = write_with(300_000, 400, Some(Arc::clone(&reuse)));
+    assert_eq!(fs::read(&later.path).unwrap(), fs::read(&earlier.path).unwrap());
+    let Reused { bytes, damaged } = reuse.so_far();
+    let size = fs::metadata(&earlier.path).unwrap().len();
+    // Not the headers of large files, and neither checksums nor index; `taken back` was handed in, too.
+    assert!(damaged == 0 && bytes > size * 3 / 4, "{bytes} of {size} bytes");
+    // One file more: its member is another one, and those behind it are the same.
+    let reuse = Arc::new(Reuse::of(Archive::open(&earlier.path).unwrap()));
+    let later = write_with(300_000, 401, Some(Arc::clone(&reuse)));
+    assert!(reuse.so_far().bytes > size / 2, "{:?} of {size} bytes", reuse.so_far());
+    let archive = Archive::open(&later.path).unwrap();
+    audit(&archive, &()).unwrap();
+    for (name, content) in &later.contents {
+        assert_eq!(&archive.content(&SafePath::new(name.as_slice()).unwrap(), 1 << 30).unwrap(), content);
+    }
+}
+
+/// Promise: damage never travels from an earlier archive, wherever it is.
+#[test]
+fn damage_is_not_taken_over() {
+    let earlier = write(3000, 6);
+    let bytes = fs::read(&earlier.path).unwrap();
+    let (mut noticed, mut meaningless) = (0, 0);
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(&earlier.path, &flipped).unwrap();
+        // An index that does not verify is no source.
+        let Ok(archive) = Archive::open(&earlier.path) else { continue };
+        let reuse = Arc::new(Reuse::of(archive));
+        let later = write_with(3000, 6, Some(Arc::clone(&reuse)));
+        noticed += u64::from(reuse.so_far().damaged > 0);
+        if fs::read(&later.path).unwrap() == bytes {
+            continue;
+        }
+        // Deflate has bits that mean nothing, where it fills up a byte; with one of them changed, it is another
+        // way to write the same content.
+        meaningless += 1;
+        let archive = Archive::open(&later.path).unwrap();
+        audit(&archive, &()).unwrap();
+        for (name, content) in &later.contents {
+            assert_eq!(&archive.content(&SafePath::new(name.as_slice()).unwrap(), 1 << 30).unwrap(), content);
+        }
+    }
+    assert!(noticed > 3000 && meaningless < 20, "{noticed} and {meaningless} of {} bytes", bytes.len());
 }
 
 /// Promise: verify notices every flipped byte, also without the `.sha256` file. There is no exception: gzip

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use flate2::{Compression, GzBuilder};
@@ -18,6 +19,7 @@ use crate::header::{self, BLOCK, Kind, Meta};
 use crate::index::{Chunk, Entry, INDEX_NAME, Index};
 use crate::member::{Level, stored};
 use crate::pipeline::{Job, Pipeline};
+use crate::reuse::Reuse;
 use crate::sums;
 
 /// Files up to this many bytes share members.
@@ -70,13 +72,13 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts an archive in an empty file opened for reading and writing.
+    /// Starts an archive in an empty file opened for reading and writing. What `reuse` has is taken over.
     ///
     /// # Errors
     /// When writing fails.
-    pub fn new(file: File, workers: usize, level: Level) -> Result<Writer> {
+    pub fn new(file: File, workers: usize, level: Level, reuse: Option<Arc<Reuse>>) -> Result<Writer> {
         let mut writer = Writer {
-            pipeline: Pipeline::start(file, workers),
+            pipeline: Pipeline::start(file, workers, reuse),
             entries: Vec::new(),
             members: 0,
             places: Vec::new(),

@@ -25,12 +25,20 @@ struct Document<'a> {
     archive: String,
     sha256: String,
     bytes: u64,
+    reused: Option<Reused>,
     seconds: f64,
     store: String,
     removed: Vec<String>,
     remote: Option<remote::Told>,
     findings: &'a [Finding],
     manifest: &'a crate::archive::manifest::Manifest,
+}
+
+/// What was taken over in its compressed form.
+#[derive(Serialize)]
+struct Reused {
+    from: String,
+    bytes: u64,
 }
 
 /// Runs it.
@@ -60,6 +68,7 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
         pin: options.pin,
         dumps: !options.no_sql && project.config.sql_dump,
         also: BTreeSet::new(),
+        reuse: !options.no_reuse,
     };
     let mut line = Run::begin("backup");
     let progress = ui.progress();
@@ -106,6 +115,7 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
         archive: taken.archive.display().to_string(),
         sha256: taken.summary.archive_sha256.to_string(),
         bytes: taken.summary.archive_bytes,
+        reused: taken.reused.as_ref().map(|(id, bytes)| Reused { from: id.to_string(), bytes: *bytes }),
         seconds,
         store: store.root().display().to_string(),
         removed,
@@ -122,10 +132,11 @@ fn report(ui: &Ui, taken: &Taken) {
         ui.finding(finding);
     }
     ui.line(format!(
-        "backup {}: {} in {}, verified",
+        "backup {}: {} in {}, verified{}",
         manifest.id,
         ui::size(taken.summary.archive_bytes),
-        ui::duration(taken.took)
+        ui::duration(taken.took),
+        reused(taken)
     ));
     let rows = taken.summary.rows;
     ui.line(format!(
@@ -153,6 +164,14 @@ fn report(ui: &Ui, taken: &Taken) {
     ui.line(format!("  {}", taken.archive.display()));
     if Outcome::of(&taken.findings) == Outcome::WithProblems {
         ui.note("not everything is protected: see the problems above");
+    }
+}
+
+/// `; 60 MiB of it as in 20251201_120000`, where it is worth a word.
+fn reused(taken: &Taken) -> String {
+    match &taken.reused {
+        Some((id, bytes)) if *bytes > 0 => format!("; {} of it as in {id}", ui::size(*bytes)),
+        _ => String::new(),
     }
 }
 

@@ -176,6 +176,7 @@ fn before(
         pin: false,
         dumps: project.config.sql_dump,
         also: BTreeSet::new(),
+        reuse: true,
     };
     let progress = ui.progress();
     let taken = take::take(project, &store, &lock, &request, &progress);

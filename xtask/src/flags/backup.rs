@@ -24,6 +24,7 @@ gets its name in the store. Nothing in the project is changed, and others may go
         switch("--pin", "never remove this backup by rotation"),
         value("--kind", "K", "why it is taken: manual (default), scheduled or guard"),
         switch("--no-sql", "leave out the SQL dumps; the databases themselves are always in it"),
+        switch("--no-reuse", "compress everything anew, also what the newest backup holds already"),
         value("--remote", "DEST", "where to upload it; default: REMOTE_BACKUP_DEST, else the configuration"),
         switch("--no-remote", "upload nothing"),
         switch("--adopt", "make this working copy the owner of a store that belongs to another one"),
@@ -59,6 +60,8 @@ pub struct Backup {
     pub remote: Option<String>,
     /// `--no-remote`: upload nothing.
     pub no_remote: bool,
+    /// `--no-reuse`: compress everything anew.
+    pub no_reuse: bool,
 }
 
 /// The kinds of backup that can be asked for.
@@ -89,9 +92,9 @@ fn read(words: &mut Words) -> Result<Command> {
     };
     let (pin, no_sql, adopt) = (words.switch("--pin"), words.switch("--no-sql"), words.switch("--adopt"));
     let remote = words.value("--remote").as_ref().map(text).transpose()?;
-    let no_remote = words.switch("--no-remote");
+    let (no_remote, no_reuse) = (words.switch("--no-remote"), words.switch("--no-reuse"));
     if no_remote && remote.is_some() {
         bail!("--remote and --no-remote contradict each other");
     }
-    Ok(Command::Backup(Backup { label, pin, kind, no_sql, adopt, remote, no_remote }))
+    Ok(Command::Backup(Backup { label, pin, kind, no_sql, adopt, remote, no_remote, no_reuse }))
 }

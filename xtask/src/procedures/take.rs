@@ -5,17 +5,21 @@
 //! this one procedure with another kind.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant as Stopwatch};
 
 use anyhow::{Context, Result};
 
 use crate::archive::manifest::{FORMAT, MANIFEST_NAME, Manifest};
+use crate::archive::reader::Archive;
+use crate::archive::reuse::{Reuse, Reused};
 use crate::archive::writer::Writer;
 use crate::base::clock::Instant;
 use crate::base::digest::Digest;
 use crate::base::durable;
 use crate::base::failure::{ResultExt, is_disk_full, tells_of_full_disk};
 use crate::base::finding::Finding;
+use crate::base::id::BackupId;
 use crate::base::interrupt;
 use crate::base::kind::BackupKind;
 use crate::base::monitor::Monitor;
@@ -51,6 +55,8 @@ pub struct Request {
     pub dumps: bool,
     /// What is saved even where the configuration leaves it out.
     pub also: BTreeSet<SafePath>,
+    /// Whether what an earlier backup holds is taken over in its compressed form.
+    pub reuse: bool,
 }
 
 /// A backup that was taken.
@@ -65,6 +71,8 @@ pub struct Taken {
     pub took: Duration,
     /// Problems and advice, those of the manifest and those of the store.
     pub findings: Vec<Finding>,
+    /// The earlier backup that parts were taken over from, and how many bytes of the archive they are.
+    pub reused: Option<(BackupId, u64)>,
 }
 
 /// Takes a backup into a store whose lock is held.
@@ -142,7 +150,9 @@ fn take_inner(
     let copied = copy_databases::copy(&project.root, &scan.databases, scratch.path(), monitor)?;
     let temporary = store.temporary(lock)?;
     let file = temporary.as_file().try_clone()?;
-    let mut writer = Writer::new(file, parallel::workers(), LEVEL)?;
+    let earlier = if request.reuse { earlier(store) } else { None };
+    let reuse = earlier.as_ref().map(|(_, reuse)| Arc::clone(reuse));
+    let mut writer = Writer::new(file, parallel::workers(), LEVEL, reuse)?;
     let mut folders = Folders::new(created.0);
     let mut git_facts = None;
     // Git is copied, and the copies of the databases are checked and hashed, beside the packing.
@@ -219,8 +229,28 @@ fn take_inner(
     monitor.step("publishing", None);
     let archive = store.publish(lock, temporary, &summary, &state)?;
     durable::sync_dir(store.root())?;
-    let findings = proven.findings.clone();
-    Ok(Taken { manifest: proven, summary, archive, took: Duration::ZERO, findings })
+    let mut findings = proven.findings.clone();
+    let reused = earlier.map(|(id, reuse)| {
+        let Reused { bytes, damaged } = reuse.so_far();
+        findings.extend((damaged > 0).then(|| damaged_earlier(&id, damaged)));
+        (id, bytes)
+    });
+    Ok(Taken { manifest: proven, summary, archive, took: Duration::ZERO, findings, reused })
+}
+
+/// The newest good backup, whose members can be taken over. One that can't be read has nothing to offer; `verify`
+/// and `status` tell of it.
+fn earlier(store: &Store) -> Option<(BackupId, Arc<Reuse>)> {
+    let newest = store.list().ok()?.entries.into_iter().rev().find(|entry| !entry.is_damaged())?;
+    let archive = Archive::open(&newest.archive).ok()?;
+    Some((newest.id, Arc::new(Reuse::of(archive))))
+}
+
+fn damaged_earlier(id: &BackupId, members: u64) -> Finding {
+    let text = format!(
+        "the earlier backup {id} is damaged: {members} parts of it are not what they were; this one holds them anew"
+    );
+    Finding::problem("earlier-damaged", text).hint(format!("see what is lost: cargo xtask verify {id}"))
 }
 
 /// Why a backup does not count as a good one.

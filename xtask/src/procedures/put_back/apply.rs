@@ -155,6 +155,7 @@ impl Applying<'_, '_> {
             pin: false,
             dumps: false,
             also: self.prepared.present.also.clone(),
+            reuse: true,
         };
         let taken = take::take(self.project, self.store, self.lock, &request, monitor)
             .context("no safety copy could be made, so nothing was restored")?;
