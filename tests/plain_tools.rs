@@ -521,6 +521,38 @@ fn prepare(sandbox: &Sandbox, script: &str) {
 }
 
 #[test]
+fn by_hand_a_history_in_several_bundles_comes_back() {
+    if !can_recover() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let project = sandbox.project();
+    git(&project, &["init", "-q"]);
+    for number in 0..20 {
+        let text: String = (0..5000).map(|n| format!("{}\n", n * (7919 + number) % 10007)).collect();
+        write(&project, &format!("docs/{number}.md"), &text);
+    }
+    for round in 0..3 {
+        write(&project, "a.md", &format!("{round}\n").repeat(1000 * (3 - round)));
+        git(&project, &["add", "."]);
+        git(&project, &["commit", "-qm", "more"]);
+        git(&project, &["branch", &format!("then{round}")]);
+        back_up(&sandbox);
+        // The next one has another second, and so sorts behind.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    }
+    git(&project, &["branch", "-d", "then1"]);
+    git(&project, &["branch", "-f", "then2", "HEAD~1"]);
+    write(&project, "a.md", "stashed\n");
+    git(&project, &["stash", "-q"]);
+    write(&project, "a.md", "staged\n");
+    git(&project, &["add", "."]);
+    recovers_by_hand(&sandbox);
+    let bundles = sandbox.path("by hand/backup/git/bundles");
+    assert_eq!(fs::read_dir(bundles).unwrap().count(), 4);
+}
+
+#[test]
 fn by_hand_a_shallow_clone_comes_back() {
     if !can_recover() {
         return;

@@ -123,6 +123,63 @@ fn listing(archive: &Path) -> Vec<String> {
         .collect()
 }
 
+/// The history is carried over, and what came since is in one bundle more: every archive has all of it.
+#[test]
+fn the_history_grows_by_what_came_since() {
+    let sandbox = Sandbox::new();
+    let project = project(&sandbox);
+    let bundles = |output: &Output| output.json()["manifest"]["git"]["bundles"].as_array().unwrap().len();
+    assert_eq!(bundles(&back_up(&sandbox, &[]).ok()), 1);
+    assert_eq!(bundles(&back_up(&sandbox, &[]).ok()), 1);
+    write(&project, "src/new.rs", "// new\n");
+    git(&project, &["add", "."]);
+    git(&project, &["commit", "-qm", "new"]);
+    git(&project, &["tag", "v1"]);
+    assert_eq!(bundles(&back_up(&sandbox, &[]).ok()), 2);
+    write(&project, "src/part3.rs", "// staged\n");
+    git(&project, &["add", "."]);
+    write(&project, "src/part3.rs", "// unstaged\n");
+    let last = back_up(&sandbox, &[]).ok();
+    assert_eq!(bundles(&last), 3);
+    assert_eq!(bundles(&back_up(&sandbox, &["--no-reuse"]).ok()), 1);
+    let id = last.json()["id"].as_str().unwrap().to_owned();
+    sandbox.run(&["verify", &id, "--full-test", "--store", "../store"]).ok();
+    let asked: [&[&str]; 6] =
+        [&["for-each-ref"], &["log"], &["status"], &["diff"], &["fsck", "--no-dangling"], &["stash", "list"]];
+    let before = asked.map(|words| git(&project, words));
+    fs::rename(&project, sandbox.path("gone")).unwrap();
+    fs::create_dir(&project).unwrap();
+    let archive = archive(&last);
+    let alone = sandbox.path("alone");
+    fs::create_dir(&alone).unwrap();
+    fs::copy(&archive, alone.join(archive.file_name().unwrap())).unwrap();
+    sandbox.run(&["restore", &id, "--to", "../back", "--store", "../alone"]).ok();
+    let back = sandbox.path("back");
+    assert_eq!(before, asked.map(|words| git(&back, words)));
+}
+
+/// The disk has spoiled the history in the newest backup: the next one holds it whole again, and says what it met.
+#[test]
+fn a_damaged_history_is_not_carried_over() {
+    let sandbox = Sandbox::new();
+    let project = project(&sandbox);
+    fs::write(project.join("large.bin"), noise(2_000_000, 9)).unwrap();
+    git(&project, &["add", "."]);
+    git(&project, &["commit", "-qm", "large"]);
+    let earlier = archive(&back_up(&sandbox, &[]).ok());
+    let bytes = fs::read(&earlier).unwrap();
+    // The pack, which is stored, begins with the name of its kind; far behind that is what `large.bin` became.
+    let pack = bytes.windows(8).position(|eight| eight == b"PACK\0\0\0\x02").unwrap();
+    let mut spoiled = bytes.clone();
+    spoiled[pack + 600_000] ^= 1;
+    fs::write(&earlier, &spoiled).unwrap();
+    let told = back_up(&sandbox, &[]).code(3).says("the earlier backup").says("is damaged");
+    let new = told.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(told.json()["manifest"]["git"]["bundles"].as_array().unwrap().len(), 1);
+    sandbox.run(&["verify", &new, "--full-test", "--store", "../store"]).ok();
+    assert_eq!(archives(&sandbox.path("store")).len(), 2);
+}
+
 /// The disk has spoiled the newest backup: the next one is whole, and says what it met.
 #[test]
 fn damage_in_an_earlier_backup_is_told_and_does_not_travel() {

@@ -129,6 +129,30 @@ impl Archive {
         Ok(out)
     }
 
+    /// The first bytes of an entry: chunk by chunk until they are enough.
+    ///
+    /// # Errors
+    /// When it is missing or damaged, or more than `size_max` bytes are not enough.
+    pub fn beginning(
+        &self,
+        path: &SafePath,
+        size_max: usize,
+        enough: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Vec<u8>> {
+        let entry = self.entry(path).with_context(|| format!("{} has no {path}", self.path.display()))?;
+        let mut out = Vec::new();
+        let mut expander = Expander::default();
+        for chunk in &entry.chunks {
+            let content = self.member(&mut expander, chunk.member)?;
+            out.extend_from_slice(self.checked(&content, entry, chunk)?);
+            if enough(&out) {
+                return Ok(out);
+            }
+            ensure!(out.len() <= size_max, "{path} in {} begins with too much", self.path.display());
+        }
+        anyhow::bail!("{path} in {} is too short", self.path.display())
+    }
+
     /// The content of one member.
     ///
     /// # Errors

@@ -10,31 +10,39 @@ use crate::archive::writer::Writer;
 use crate::base::file_facts;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
+use crate::project::git::Capture;
 
 use super::add_frame::{Folders, LEVEL, meta, stream};
+use super::earlier::Newest;
 
-/// Adds copies of git's files below `git/`; each is given with its name there.
+/// Adds copies of git's files below `git/`, and first of all the bundles that are carried over from an earlier backup.
 ///
 /// # Errors
-/// When a copy can't be read or the archive can't be written.
+/// When a copy can't be read or the archive can't be written; [`super::earlier::Damaged`] when a bundle to be carried over
+/// is not what it was.
 pub fn add_git(
     writer: &mut Writer,
     folders: &mut Folders,
-    bundles: &[PathBuf],
-    state: &[(SafePath, PathBuf)],
+    capture: &Capture,
+    newest: Option<&Newest>,
     monitor: &dyn Monitor,
-) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for (number, source) in bundles.iter().enumerate() {
-        let name = format!("{number:04}.bundle");
-        let path = SafePath::new(format!("bundles/{name}"))?;
-        add(writer, folders, &path, source, monitor)?;
-        names.push(name);
+) -> Result<()> {
+    let (carried, new) = capture.facts.bundles.split_at(capture.carried.len());
+    let bundle = |name: &String| SafePath::new(format!("bundles/{name}"));
+    for name in carried {
+        let place = layout::place(&Part::Git(bundle(name)?))?.context("git has a place")?;
+        folders.above(writer, &place)?;
+        let newest = newest.context("bundles come from an earlier backup")?;
+        let history = newest.history.as_ref().context("the earlier backup has a history")?;
+        history.carry(&newest.id, &place, writer, monitor)?;
     }
-    for (path, source) in state {
+    for (name, source) in new.iter().zip(&capture.bundles) {
+        add(writer, folders, &bundle(name)?, source, monitor)?;
+    }
+    for (path, source) in &capture.state {
         add(writer, folders, path, source, monitor)?;
     }
-    Ok(names)
+    Ok(())
 }
 
 fn add(

@@ -11,6 +11,7 @@ pub mod check_backup;
 mod copy_databases;
 pub mod differences;
 pub mod download;
+pub mod earlier;
 pub mod extract;
 pub mod guard;
 pub mod journal;

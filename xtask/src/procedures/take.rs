@@ -11,8 +11,7 @@ use std::time::{Duration, Instant as Stopwatch};
 use anyhow::{Context, Result};
 
 use crate::archive::manifest::{FORMAT, MANIFEST_NAME, Manifest};
-use crate::archive::reader::Archive;
-use crate::archive::reuse::{Reuse, Reused};
+use crate::archive::reuse::Reused;
 use crate::archive::writer::Writer;
 use crate::base::clock::Instant;
 use crate::base::digest::Digest;
@@ -26,7 +25,7 @@ use crate::base::monitor::Monitor;
 use crate::base::parallel;
 use crate::base::raw_path::RawPath;
 use crate::base::safe_path::SafePath;
-use crate::project::git::{self, Capture, Opened};
+use crate::project::git::{self, Capture, Earlier, Opened};
 use crate::project::root::Project;
 use crate::project::scan::{EntryKind, Scan};
 use crate::store::Store;
@@ -41,6 +40,7 @@ use super::add_files::{self, Added};
 use super::add_frame::{self, Folders, LEVEL, private};
 use super::add_git;
 use super::copy_databases;
+use super::earlier::{self, Damaged};
 use super::{guard, lost_databases, prove, survey};
 
 /// What is asked for.
@@ -89,14 +89,25 @@ pub fn take(
 ) -> Result<Taken> {
     let began = Stopwatch::now();
     let mut outside = store.sweep(lock)?.findings;
-    let taken = take_inner(project, store, lock, request, monitor).or_else(|error| {
+    let attempt = |reuse: bool| take_inner(project, store, lock, request, reuse, monitor);
+    let taken = attempt(request.reuse).or_else(|error| match error.downcast_ref::<Damaged>() {
+        None => Err(error),
+        Some(Damaged(id)) => {
+            let told = earlier::damaged(id);
+            attempt(false).map(|mut taken| {
+                taken.findings.push(told);
+                taken
+            })
+        }
+    });
+    let taken = taken.or_else(|error| {
         // What rotation removed waits only as long as there is room.
         if !is_disk_full(&error) || store.empty_trash(lock)?.is_empty() {
             return Err(error);
         }
         let text = "the disk was full: the store's trash was emptied, and the backup began again";
         outside.push(Finding::advice("trash-emptied", text));
-        take_inner(project, store, lock, request, monitor)
+        attempt(request.reuse)
     });
     let mut taken = taken
         .with_context(|| format!("no backup was made of {}", project.root.display()))
@@ -131,6 +142,7 @@ fn take_inner(
     store: &Store,
     lock: &Lock,
     request: &Request,
+    reuse: bool,
     monitor: &dyn Monitor,
 ) -> Result<Taken> {
     let created = Instant::now();
@@ -150,16 +162,18 @@ fn take_inner(
     let copied = copy_databases::copy(&project.root, &scan.databases, scratch.path(), monitor)?;
     let temporary = store.temporary(lock)?;
     let file = temporary.as_file().try_clone()?;
-    let earlier = if request.reuse { earlier(store) } else { None };
-    let reuse = earlier.as_ref().map(|(_, reuse)| Arc::clone(reuse));
-    let mut writer = Writer::new(file, parallel::workers(), LEVEL, reuse)?;
+    let newest = if reuse { earlier::newest(store) } else { None };
+    let members = newest.as_ref().map(|newest| Arc::clone(&newest.reuse));
+    let mut writer = Writer::new(file, parallel::workers(), LEVEL, members)?;
     let mut folders = Folders::new(created.0);
     let mut git_facts = None;
     // Git is copied, and the copies of the databases are checked and hashed, beside the packing.
     let (packed, examined, added) = std::thread::scope(|scope| -> Result<_> {
         let examining = scope.spawn(|| add_databases::examine(&copied));
         let (scan, folder) = (&scan, scratch.path());
-        let capturing = scope.spawn(move || capture(project, &opened, scan, folder));
+        let history = newest.as_ref().and_then(|newest| newest.history.as_ref());
+        let history = history.map(|history| &history.earlier);
+        let capturing = scope.spawn(move || capture(project, &opened, scan, folder, history));
         add_frame::add_recipe(&mut writer, &mut folders)?;
         let bytes = scan.entries.iter().filter(|e| e.kind == EntryKind::File).map(|e| e.identity.size).sum();
         monitor.step("packing files", Some(bytes));
@@ -171,10 +185,8 @@ fn take_inner(
             capturing.join().map_err(|_| anyhow::anyhow!("the thread that copies git panicked"))??;
         findings.extend(of_git);
         if let Some(capture) = capture {
-            let mut facts = capture.facts;
-            facts.bundles =
-                add_git::add_git(&mut writer, &mut folders, &capture.bundles, &capture.state, monitor)?;
-            git_facts = Some(facts);
+            add_git::add_git(&mut writer, &mut folders, &capture, newest.as_ref(), monitor)?;
+            git_facts = Some(capture.facts);
         }
         monitor.step("checking databases", None);
         let examined = examining.join().map_err(|_| anyhow::anyhow!("the checking thread panicked"))??;
@@ -230,27 +242,12 @@ fn take_inner(
     let archive = store.publish(lock, temporary, &summary, &state)?;
     durable::sync_dir(store.root())?;
     let mut findings = proven.findings.clone();
-    let reused = earlier.map(|(id, reuse)| {
-        let Reused { bytes, damaged } = reuse.so_far();
-        findings.extend((damaged > 0).then(|| damaged_earlier(&id, damaged)));
-        (id, bytes)
+    let reused = newest.map(|newest| {
+        let Reused { bytes, damaged } = newest.reuse.so_far();
+        findings.extend((damaged > 0).then(|| earlier::damaged(&newest.id)));
+        (newest.id, bytes)
     });
     Ok(Taken { manifest: proven, summary, archive, took: Duration::ZERO, findings, reused })
-}
-
-/// The newest good backup, whose members can be taken over. One that can't be read has nothing to offer; `verify`
-/// and `status` tell of it.
-fn earlier(store: &Store) -> Option<(BackupId, Arc<Reuse>)> {
-    let newest = store.list().ok()?.entries.into_iter().rev().find(|entry| !entry.is_damaged())?;
-    let archive = Archive::open(&newest.archive).ok()?;
-    Some((newest.id, Arc::new(Reuse::of(archive))))
-}
-
-fn damaged_earlier(id: &BackupId, members: u64) -> Finding {
-    let text = format!(
-        "the earlier backup {id} is damaged: {members} parts of it are not what they were; this one holds them anew"
-    );
-    Finding::problem("earlier-damaged", text).hint(format!("see what is lost: cargo xtask verify {id}"))
 }
 
 /// Why a backup does not count as a good one.
@@ -299,6 +296,7 @@ fn capture(
     opened: &Opened,
     scan: &Scan,
     scratch: &std::path::Path,
+    earlier: Option<&Earlier>,
 ) -> Result<(Option<Capture>, Vec<Finding>)> {
     let Opened::Git(git) = opened else { return Ok((None, Vec::new())) };
     if !project.config.history {
@@ -311,7 +309,7 @@ fn capture(
     crate::base::file_facts::create_private_dir(&folder)?;
     // Ordered by their paths.
     let saved = |path: &[u8]| scan.entries.binary_search_by(|entry| entry.path.bytes().cmp(path)).is_ok();
-    let mut capture = match git.capture(&folder, &leave_out, &saved) {
+    let mut capture = match git.capture(&folder, &leave_out, &saved, earlier) {
         Ok(capture) => capture,
         Err(error) => {
             interrupt::check()?;

@@ -1,8 +1,8 @@
-//! Reading bundles (gitformat-bundle(5)): the header by ourselves, since a bundle is untrusted input; the
+//! Bundles (gitformat-bundle(5)): the header by ourselves, since a bundle is untrusted input; the
 //! pack behind it by `git index-pack` or libgit2, which check every object's hash.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -54,58 +54,89 @@ pub(super) fn header(path: &Path) -> Result<(Header, File)> {
             bail!("it is no regular file");
         }
         let mut reader = BufReader::new(File::open(path)?);
-        let mut at = 0;
-        let mut line = || -> Result<String> {
-            let mut bytes = Vec::new();
-            let read = reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes)?;
-            at += u64::try_from(read)?;
-            match bytes.pop() {
-                Some(b'\n') => Ok(String::from_utf8(bytes)?),
-                _ => bail!("its header ends too early"),
-            }
-        };
-        let mut header = Header { format: "sha1".to_owned(), ..Header::default() };
-        let version = match line()?.as_str() {
-            "# v2 git bundle" => 2,
-            "# v3 git bundle" => 3,
-            other => bail!("it begins with {other:?}"),
-        };
-        loop {
-            let line = line()?;
-            if line.is_empty() {
-                break;
-            }
-            if let Some(capability) = line.strip_prefix('@').filter(|_| version == 3) {
-                match capability.split_once('=') {
-                    Some(("object-format", format @ ("sha1" | "sha256"))) => {
-                        header.format = format.to_owned()
-                    }
-                    Some(("filter", _)) => {}
-                    _ => bail!("it asks for {capability:?}, which is unknown"),
-                }
-                continue;
-            }
-            if let Some(needed) = line.strip_prefix('-') {
-                let id = needed.split(' ').next().unwrap_or_default();
-                if !refs::is_id(id) {
-                    bail!("it needs {needed:?}, which is no commit");
-                }
-                header.needs.push(id.to_owned());
-                continue;
-            }
-            match line.split_once(' ') {
-                Some((id, name)) if refs::is_id(id) && (name == "HEAD" || refs::is_name(name)) => {
-                    header.refs.push((id.to_owned(), name.to_owned()));
-                }
-                _ => bail!("its header has the line {line:?}"),
-            }
-        }
-        header.pack_at = at;
+        let header = parse(&mut reader)?;
         let mut file = reader.into_inner();
-        file.seek(SeekFrom::Start(at))?;
+        file.seek(SeekFrom::Start(header.pack_at))?;
         Ok((header, file))
     };
     read().with_context(|| format!("{} is no bundle that can be used", path.display()))
+}
+
+/// Reads a header.
+///
+/// # Errors
+/// When it is none, or names a ref that git would not accept.
+pub(super) fn parse(reader: &mut impl BufRead) -> Result<Header> {
+    let mut at = 0;
+    let mut line = || -> Result<String> {
+        let mut bytes = Vec::new();
+        let read = reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes)?;
+        at += u64::try_from(read)?;
+        match bytes.pop() {
+            Some(b'\n') => Ok(String::from_utf8(bytes)?),
+            _ => bail!("its header ends too early"),
+        }
+    };
+    let mut header = Header { format: "sha1".to_owned(), ..Header::default() };
+    let version = match line()?.as_str() {
+        "# v2 git bundle" => 2,
+        "# v3 git bundle" => 3,
+        other => bail!("it begins with {other:?}"),
+    };
+    loop {
+        let line = line()?;
+        if line.is_empty() {
+            break;
+        }
+        if let Some(capability) = line.strip_prefix('@').filter(|_| version == 3) {
+            match capability.split_once('=') {
+                Some(("object-format", format @ ("sha1" | "sha256"))) => header.format = format.to_owned(),
+                Some(("filter", _)) => {}
+                _ => bail!("it asks for {capability:?}, which is unknown"),
+            }
+            continue;
+        }
+        if let Some(needed) = line.strip_prefix('-') {
+            let id = needed.split(' ').next().unwrap_or_default();
+            if !refs::is_id(id) {
+                bail!("it needs {needed:?}, which is no commit");
+            }
+            header.needs.push(id.to_owned());
+            continue;
+        }
+        match line.split_once(' ') {
+            Some((id, name)) if refs::is_id(id) && (name == "HEAD" || refs::is_name(name)) => {
+                header.refs.push((id.to_owned(), name.to_owned()));
+            }
+            _ => bail!("its header has the line {line:?}"),
+        }
+    }
+    header.pack_at = at;
+    Ok(header)
+}
+
+/// Writes a header.
+///
+/// # Errors
+/// What the writer returns.
+pub(super) fn write_header(
+    format: &str,
+    needs: &[String],
+    listed: &[(String, String)],
+    out: &mut impl Write,
+) -> Result<()> {
+    if format == "sha1" {
+        writeln!(out, "# v2 git bundle")?;
+    } else {
+        writeln!(out, "# v3 git bundle\n@object-format={format}")?;
+    }
+    for id in needs {
+        writeln!(out, "-{id} ")?;
+    }
+    for (id, name) in listed {
+        writeln!(out, "{id} {name}")?;
+    }
+    Ok(writeln!(out)?)
 }
 
 /// Puts the objects of a bundle into a repository of our own; every object's hash is checked.

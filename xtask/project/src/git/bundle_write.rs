@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::bundle;
 use super::refs::{self, Refs, Value};
 use super::run::{Input, Program, answer, answer_into, output};
 use super::twin::Twin;
@@ -126,7 +127,7 @@ fn reason(err: &str) -> String {
 }
 
 /// Id and name of all that a bundle of this twin lists; HEAD last.
-fn listed(twin: &Twin, ours: &Refs) -> Vec<(String, String)> {
+pub(super) fn listed(twin: &Twin, ours: &Refs) -> Vec<(String, String)> {
     let all = twin.refs.iter().chain(ours);
     let mut listed: Vec<(String, String)> =
         all.filter_map(|(name, value)| Some((refs::resolve(&twin.refs, value)?, name.clone()))).collect();
@@ -134,24 +135,11 @@ fn listed(twin: &Twin, ours: &Refs) -> Vec<(String, String)> {
     listed
 }
 
-fn header(format: &str, listed: &[(String, String)], out: &mut impl Write) -> Result<()> {
-    if format == "sha1" {
-        writeln!(out, "# v2 git bundle")?;
-    } else {
-        writeln!(out, "# v3 git bundle\n@object-format={format}")?;
-    }
-    for (id, name) in listed {
-        writeln!(out, "{id} {name}")?;
-    }
-    writeln!(out)?;
-    Ok(())
-}
-
 /// A bundle of our header and a pack that is there as a file.
 fn join(format: &str, listed: &[(String, String)], pack: &Path, path: &Path) -> Result<()> {
     durable_remove(path)?;
     let mut out = BufWriter::new(create_private_file(path)?);
-    header(format, listed, &mut out)?;
+    bundle::write_header(format, &[], listed, &mut out)?;
     std::io::copy(&mut File::open(pack)?, &mut out)?;
     out.flush()?;
     fs::remove_file(pack)?;

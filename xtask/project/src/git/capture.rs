@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::bundle_write::{self, keep};
+use super::bundle_write::{self, Written, keep};
+use super::increment::{self, Earlier, Since};
 use super::refs::{self, Refs, Value};
 use super::twin::Twin;
 use super::{Git, bundle, trees, trees_library};
@@ -19,7 +20,9 @@ use crate::base::safe_path::SafePath;
 /// A repository's copy, in the scratch folder.
 #[derive(Debug)]
 pub struct Capture {
-    /// Bundles in the order in which they are read; `facts.bundles` has their names.
+    /// The bundles of the earlier backup that come first, as they are: their names there and here.
+    pub carried: Vec<String>,
+    /// Those that were written now, in the order in which they are read. `facts.bundles` has the names of all.
     pub bundles: Vec<PathBuf>,
     /// Files for the archive: their name below `git/`, and where the copy is.
     pub state: Vec<(SafePath, PathBuf)>,
@@ -34,7 +37,7 @@ impl Git {
     /// `leave_out` are the databases and their side files as raw paths; none of them is ever opened.
     /// `saved` says whether a file (raw path) is in the backup itself: what the backup leaves out (a store
     /// inside the project, caches, what is excluded) must not come in again through git's copy of unsaved
-    /// work.
+    /// work. `earlier` is what the newest backup's bundles hold: they need not be written again.
     ///
     /// # Errors
     /// When HEAD or a state file can't be read, the scratch folder can't be written, or the user asked to
@@ -44,6 +47,7 @@ impl Git {
         scratch: &Path,
         leave_out: &BTreeSet<Vec<u8>>,
         saved: &dyn Fn(&[u8]) -> bool,
+        earlier: Option<&Earlier>,
     ) -> Result<Capture> {
         let mut twin = self.twin(&scratch.join("twin"))?;
         let mut findings = std::mem::take(&mut twin.findings);
@@ -86,16 +90,42 @@ impl Git {
         keep(&mut ours, "keep", wanted.into_iter().filter(|id| !absent.iter().any(|gone| gone == id)));
         twin.write_refs(&ours)?;
 
-        let path = scratch.join("0000.bundle");
-        let written = bundle_write::write(&twin, self.program.as_ref(), &ours, self.is_partial(), &path)?;
+        let (carried, written) = self.bundles(&twin, &ours, earlier, scratch)?;
         findings.extend(written.findings);
         let mut files = state.files;
         if let Some(missing) = written.missing {
             files.push((SafePath::new("missing")?, missing));
         }
-        facts.bundles = written.bundle.iter().map(|_| "0000.bundle".to_owned()).collect();
+        facts.bundles.clone_from(&carried);
+        facts.bundles.extend(written.bundle.iter().map(|_| bundle_name(carried.len())));
         facts.root_commits = self.root_commits()?;
-        Ok(Capture { bundles: written.bundle.into_iter().collect(), state: files, facts, findings })
+        Ok(Capture { carried, bundles: written.bundle.into_iter().collect(), state: files, facts, findings })
+    }
+
+    /// The history: what of the earlier bundles is carried over, and what is written now.
+    fn bundles(
+        &self,
+        twin: &Twin,
+        ours: &Refs,
+        earlier: Option<&Earlier>,
+        scratch: &Path,
+    ) -> Result<(Vec<String>, Written)> {
+        if let (Some(program), Some(earlier), false) = (&self.program, earlier, self.is_partial()) {
+            let carried: Vec<String> = earlier.names().cloned().collect();
+            let path = scratch.join(bundle_name(carried.len()));
+            match increment::write(twin, program, ours, earlier, &path) {
+                Ok(Since::Nothing) => return Ok((carried, Written::default())),
+                Ok(Since::Bundle) => {
+                    return Ok((carried, Written { bundle: Some(path), ..Written::default() }));
+                }
+                Ok(Since::Whole) => {}
+                // What is wrong is told by the attempt to write all of it.
+                Err(_) => interrupt::check()?,
+            }
+        }
+        let path = scratch.join(bundle_name(0));
+        let written = bundle_write::write(twin, self.program.as_ref(), ours, self.is_partial(), &path)?;
+        Ok((Vec::new(), written))
     }
 
     /// What a copy of this repository does not hold, or holds in an unusual way.
@@ -167,6 +197,10 @@ impl Git {
         }
         Ok(())
     }
+}
+
+fn bundle_name(number: usize) -> String {
+    format!("{number:04}.bundle")
 }
 
 fn detached(twin: &Twin) -> Option<String> {

@@ -60,7 +60,7 @@ pub(super) fn check_with(
             Ok(header.refs)
         };
         match step() {
-            Ok(found) => listed.extend(found.into_iter().map(|(id, name)| (name, id))),
+            Ok(found) => listed = found.into_iter().map(|(id, name)| (name, id)).collect(),
             Err(error) => {
                 interrupt::check()?;
                 damage.push(format!("{error:#}"));

@@ -16,6 +16,7 @@ mod classify;
 mod commit_tree;
 mod config;
 mod facts;
+mod increment;
 mod moment;
 mod put_back;
 mod refs;
@@ -47,6 +48,7 @@ pub use capture::Capture;
 pub use check::check_bundles;
 pub use classify::Classification;
 pub use commit_tree::tracked_in;
+pub use increment::{Beginning, Earlier};
 pub use moment::{How, at};
 pub use put_back::put_back;
 

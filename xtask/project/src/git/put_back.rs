@@ -130,7 +130,8 @@ impl Putting<'_> {
                 bail!("{} needs {id}, which no earlier bundle has", path.display());
             }
             bundle::unpack(program, self.dir, &path, pack)?;
-            listed.extend(header.refs.into_iter().map(|(id, name)| (name, id)));
+            // The last one tells what the repository was.
+            listed = header.refs.into_iter().map(|(id, name)| (name, id)).collect();
         }
         if settings::is_partial(&wished) {
             self.promise()?;

@@ -13,6 +13,7 @@ use xtask_testing as in_memory;
 
 mod cases;
 mod hostile;
+mod increments;
 mod moment;
 mod new_branch;
 mod replaced;
@@ -135,7 +136,7 @@ pub fn captured(root: &Path, program: Option<&Program>, to: &Path, leave_out: &[
     let (own, common) = (git.own.clone(), git.common.clone());
     let before = (snapshot(&own), snapshot(&common));
     let scratch = in_memory::tempdir().unwrap();
-    let capture = git.capture(scratch.path(), &leave_out, &|_| true).unwrap();
+    let capture = git.capture(scratch.path(), &leave_out, &|_| true, None).unwrap();
     git.classify().unwrap();
     for (folder, before) in [(&own, &before.0), (&common, &before.1)] {
         let after = snapshot(folder);

@@ -18,7 +18,7 @@ use crate::base::safe_path::SafePath;
 pub(super) struct Wanted {
     pub head: Value,
     pub refs: Refs,
-    /// Every id that a bundle lists, and that of a detached HEAD.
+    /// Every id that the last bundle lists, and that of a detached HEAD.
     pub ids: BTreeSet<String>,
     /// Commits at which its history was cut off.
     pub shallow: BTreeSet<String>,
@@ -45,8 +45,9 @@ impl Wanted {
             if header.format != "sha1" {
                 bail!("{} is of another object format than the backup says", path.display());
             }
-            ids.extend(header.refs.iter().map(|(id, _)| id.clone()));
-            listed.extend(header.refs.into_iter().map(|(id, name)| (name, id)));
+            // The last one tells what the repository was.
+            ids = header.refs.iter().map(|(id, _)| id.clone()).collect();
+            listed = header.refs.into_iter().map(|(id, name)| (name, id)).collect();
         }
         let head = saved::head(source)?;
         if let Value::Id(id) = &head {

@@ -115,7 +115,7 @@ fn a_damaged_commit_costs_the_refs_that_need_it() {
     fs::write(path, "rubbish").unwrap();
     let scratch = in_memory::tempdir().unwrap();
     let git = opened(&sandbox.root, Program::find());
-    let capture = git.capture(scratch.path(), &BTreeSet::new(), &|_| true).unwrap();
+    let capture = git.capture(scratch.path(), &BTreeSet::new(), &|_| true, None).unwrap();
     let found = capture.findings.iter().find(|finding| finding.code == "git-history").unwrap();
     assert!(found.message.contains("refs/heads/main"), "{}", found.message);
     let old = sandbox.git_in(scratch.path(), &["ls-remote", capture.bundles[0].to_str().unwrap()]);
@@ -128,7 +128,8 @@ fn a_damaged_history_without_git_still_saves_the_state() {
     let id = sandbox.git(&["rev-parse", "HEAD^"]);
     fs::remove_file(loose(&sandbox.root, id.trim())).unwrap();
     let scratch = in_memory::tempdir().unwrap();
-    let capture = opened(&sandbox.root, None).capture(scratch.path(), &BTreeSet::new(), &|_| true).unwrap();
+    let capture =
+        opened(&sandbox.root, None).capture(scratch.path(), &BTreeSet::new(), &|_| true, None).unwrap();
     assert!(capture.bundles.is_empty());
     assert!(capture.findings.iter().any(|finding| finding.code == "git-history"));
     assert!(capture.state.iter().any(|(name, _)| name.bytes() == b"index"));

@@ -1,0 +1,198 @@
+//! What came since an earlier backup, as one bundle more: that backup's bundles are carried over as they are, and
+//! the new one holds only objects that none of them has. It lists every ref of its time all the same, so the last
+//! bundle tells what the repository was.
+//!
+//! Whatever is unusual (gaps, a history that was cut off, refs that were deleted or rewritten, too many bundles or
+//! too large ones) gives one whole bundle again; so does git, when it can't make the small one.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::bundle;
+use super::bundle_write::listed;
+use super::refs::{self, Refs};
+use super::run::{Input, Program, answer, answer_into, output};
+use super::twin::Twin;
+use crate::base::facts::GitFacts;
+use crate::base::file_facts::create_private_file;
+
+/// So many bundles follow a whole one at most.
+const INCREMENTS_MAX: usize = 16;
+
+/// Bytes of a pack without objects: its header and its checksum follow one another.
+const PACK_HEADER: usize = 12;
+
+/// What an earlier backup's bundles hold.
+#[derive(Debug)]
+pub struct Earlier {
+    format: String,
+    /// Names and sizes in bytes, in the order in which they are read.
+    bundles: Vec<(String, u64)>,
+    /// Id and name of every ref that the last one lists.
+    listed: BTreeSet<(String, String)>,
+    /// Ids behind which everything is in the bundles.
+    tips: BTreeSet<String>,
+}
+
+/// The beginning of a bundle.
+pub struct Beginning {
+    /// Its name below `git/bundles/`.
+    pub name: String,
+    /// Bytes of all of it.
+    pub size: u64,
+    /// Its first bytes, up to the pack.
+    pub bytes: Vec<u8>,
+}
+
+/// What came since.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// Nothing: the earlier bundles tell all.
+    Nothing,
+    /// What the new bundle holds.
+    Bundle,
+    /// One whole bundle is better.
+    Whole,
+}
+
+impl Earlier {
+    /// Reads what a backup's bundles begin with, and its reflogs: everything that these mention was in the bundles.
+    /// `None` when nothing can be built on it.
+    ///
+    /// # Errors
+    /// When they are not the beginnings of bundles.
+    pub fn read(facts: &GitFacts, bundles: &[Beginning], logs: &[Vec<u8>]) -> Result<Option<Earlier>> {
+        if facts.shallow || bundles.is_empty() {
+            return Ok(None);
+        }
+        let (mut listed, mut tips) = (BTreeSet::new(), BTreeSet::new());
+        for beginning in bundles {
+            let header = bundle::parse(&mut beginning.bytes.as_slice())
+                .with_context(|| format!("{} is no bundle that can be used", beginning.name))?;
+            ensure!(header.format == facts.object_format, "{} is of another format", beginning.name);
+            tips.extend(header.refs.iter().map(|(id, _)| id.clone()));
+            listed = header.refs.into_iter().collect();
+        }
+        for log in logs {
+            let words = log.split(|b| *b == b'\n').flat_map(|line| line.split(|b| *b == b' ').take(2));
+            let words =
+                words.filter_map(|word| std::str::from_utf8(word).ok()).filter(|word| refs::is_id(word));
+            tips.extend(words.filter(|word| word.bytes().any(|b| b != b'0')).map(str::to_owned));
+        }
+        Ok(Some(Earlier {
+            format: facts.object_format.clone(),
+            bundles: bundles.iter().map(|bundle| (bundle.name.clone(), bundle.size)).collect(),
+            listed,
+            tips,
+        }))
+    }
+
+    /// Names of its bundles.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.bundles.iter().map(|(name, _)| name)
+    }
+
+    /// Whether one more bundle is better than one whole one.
+    fn can_grow(&self) -> bool {
+        let base = self.bundles.first().map_or(0, |(_, size)| *size);
+        let more: u64 = self.bundles.iter().skip(1).map(|(_, size)| size).sum();
+        self.bundles.len() <= INCREMENTS_MAX && more <= base / 2
+    }
+}
+
+/// Writes what came since into `path`.
+///
+/// # Errors
+/// When git can't, or the user asked to stop. One whole bundle may be possible then.
+pub(super) fn write(
+    twin: &Twin,
+    program: &Program,
+    ours: &Refs,
+    earlier: &Earlier,
+    path: &Path,
+) -> Result<Since> {
+    let is_cut_off = twin.dir.join("shallow").metadata().is_ok_and(|meta| meta.len() > 0);
+    if is_cut_off || twin.format != earlier.format || !earlier.can_grow() {
+        return Ok(Since::Whole);
+    }
+    let tips: Vec<&str> = earlier.tips.iter().map(String::as_str).collect();
+    let absent: BTreeSet<String> = bundle::absent(Some(program), &twin.dir, &tips)?.into_iter().collect();
+    let listed = listed(twin, ours);
+    if forgets(twin, program, earlier, &absent, &listed)? {
+        return Ok(Since::Whole);
+    }
+    let not: String = tips.iter().filter(|id| !absent.contains(**id)).map(|id| format!("^{id}\n")).collect();
+    let pack = path.with_extension("pack");
+    let mut command = program.on(&twin.dir);
+    command.args(["pack-objects", "--revs", "--all", "--reflog", "--thin", "--stdout", "-q"]);
+    command.arg("--delta-base-offset");
+    let told = answer_into(command, Input::Bytes(not.as_bytes()), create_private_file(&pack)?)?;
+    ensure!(told.ok, "git pack-objects failed: {}", told.err);
+    let is_empty = is_empty(&pack)?;
+    if is_empty && listed.iter().cloned().collect::<BTreeSet<_>>() == earlier.listed {
+        remove(&pack)?;
+        return Ok(Since::Nothing);
+    }
+    let needs = if is_empty { Vec::new() } else { boundary(twin, program, &not)? };
+    let mut out = BufWriter::new(create_private_file(path)?);
+    bundle::write_header(&twin.format, &needs, &listed, &mut out)?;
+    std::io::copy(&mut File::open(&pack)?, &mut out)?;
+    out.flush()?;
+    remove(&pack)?;
+    Ok(Since::Bundle)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    std::fs::remove_file(path).with_context(|| format!("can't remove {}", path.display()))
+}
+
+/// Whether the earlier bundles hold what no ref of now leads to any more: a ref was deleted or rewritten. Ours, and
+/// the stash, whose entries are all of their own, are others every time.
+fn forgets(
+    twin: &Twin,
+    program: &Program,
+    earlier: &Earlier,
+    absent: &BTreeSet<String>,
+    listed: &[(String, String)],
+) -> Result<bool> {
+    let lasts =
+        |name: &str| name.starts_with("refs/") && !name.starts_with("refs/xtask/") && name != "refs/stash";
+    let now: BTreeSet<&str> = listed.iter().map(|(id, _)| id.as_str()).collect();
+    let then = earlier.listed.iter().filter(|(_, name)| lasts(name)).map(|(id, _)| id.as_str());
+    let then: BTreeSet<&str> = then.filter(|id| !now.contains(id)).collect();
+    if then.is_empty() {
+        return Ok(false);
+    }
+    if then.iter().any(|id| absent.contains(*id)) {
+        return Ok(true);
+    }
+    let lines = then.iter().map(|id| format!("{id}\n")).chain(now.iter().map(|id| format!("^{id}\n")));
+    let mut command = program.on(&twin.dir);
+    command.args(["rev-list", "--objects", "--max-count=1", "--stdin"]);
+    Ok(!output(command, Input::Bytes(lines.collect::<String>().as_bytes()))?.is_empty())
+}
+
+/// The commits that must be there already.
+fn boundary(twin: &Twin, program: &Program, not: &str) -> Result<Vec<String>> {
+    let mut command = program.on(&twin.dir);
+    command.args(["rev-list", "--boundary", "--all", "--reflog", "--stdin"]);
+    let told = answer(command, Input::Bytes(not.as_bytes()))?;
+    ensure!(told.ok, "git rev-list failed: {}", told.err);
+    let text = told.text();
+    let needs: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix('-')).collect();
+    Ok(needs.into_iter().map(str::to_owned).collect())
+}
+
+/// Whether a pack holds no object (gitformat-pack(5): signature, version, number of objects).
+fn is_empty(pack: &Path) -> Result<bool> {
+    let mut header = [0; PACK_HEADER];
+    File::open(pack)?.read_exact(&mut header).context("git made no pack")?;
+    if !header.starts_with(b"PACK") {
+        bail!("git made no pack");
+    }
+    Ok(header[8..] == [0; 4])
+}
