@@ -101,6 +101,12 @@ def plain(project, target, dumps):
     ]
 
 
+def built():
+    """The executable of the development build, built if need be."""
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "xtask"], cwd=ROOT, check=True)
+    return os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "debug", "xtask")
+
+
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--rounds", type=int, default=5)
@@ -110,11 +116,7 @@ def main():
     for tool in ["git", "sqlite3", "pigz", "tar"] + ([] if options.binary else ["cargo"]):
         if not shutil.which(tool):
             sys.exit(f"{tool} is missing")
-    binary = options.binary
-    if not binary:
-        subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "xtask"], cwd=ROOT, check=True)
-        target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
-        binary = os.path.join(target, "debug", "xtask")
+    binary = options.binary or built()
     with tempfile.TemporaryDirectory(prefix="measure-") as scratch:
         project = os.path.join(scratch, "project")
         make_project(project, options.megabytes)

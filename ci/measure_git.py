@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 
-from measure import ROOT, run
+from measure import built, run
 
 
 def make_project(folder, commits, files):
@@ -62,11 +62,7 @@ def main():
     arguments.add_argument("--files", type=int, default=2_000)
     arguments.add_argument("--binary", help="an executable that is built already")
     options = arguments.parse_args()
-    binary = options.binary
-    if not binary:
-        subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "xtask"], cwd=ROOT, check=True)
-        target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
-        binary = os.path.join(target, "debug", "xtask")
+    binary = options.binary or built()
     with tempfile.TemporaryDirectory(prefix="measure-") as scratch:
         project, store = os.path.join(scratch, "project"), os.path.join(scratch, "store")
         make_project(project, options.commits, options.files)

@@ -15,6 +15,7 @@ use crate::base::safe_path::SafePath;
 use crate::base::tree::{Kind, Leaf, Tree};
 
 /// What is wanted.
+#[derive(Default)]
 pub struct Wanted<'a> {
     /// Files, links and folders, those above them included.
     pub tree: Tree,
@@ -37,14 +38,7 @@ pub struct Wanted<'a> {
 pub fn wanted<'a>(archive: &'a Archive, manifest: &'a Manifest, scope: &Scope) -> Result<Wanted<'a>> {
     bring_back::refuse_git_files(archive)?;
     bring_back::refuse_strangers(archive, manifest)?;
-    let mut wanted = Wanted {
-        tree: Tree::new(),
-        open: BTreeSet::new(),
-        metas: BTreeMap::new(),
-        databases: Vec::new(),
-        database_files: BTreeSet::new(),
-        staged: BTreeSet::new(),
-    };
+    let mut wanted = Wanted::default();
     let mut folders: BTreeMap<SafePath, &Meta> = BTreeMap::new();
     for entry in &archive.index().entries {
         let is_folder = entry.kind == EntryKind::Folder;

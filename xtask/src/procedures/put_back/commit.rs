@@ -88,14 +88,7 @@ impl<'a> Checkout<'a> {
             trusts_modes: git.trusts_modes(),
             umask: Umask::probe(work)?,
         };
-        let mut wanted = Wanted {
-            tree: Tree::new(),
-            open: BTreeSet::new(),
-            metas: BTreeMap::new(),
-            databases: Vec::new(),
-            database_files: BTreeSet::new(),
-            staged: BTreeSet::new(),
-        };
+        let mut wanted = Wanted::default();
         checkout.files(&mut wanted)?;
         monitor.step("checking databases", None);
         checkout.take_databases(&mut wanted, from)?;
