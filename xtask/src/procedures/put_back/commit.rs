@@ -31,7 +31,7 @@ use crate::base::interrupt;
 use crate::base::links;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
-use crate::base::tree::{Kind, Leaf, Tree};
+use crate::base::tree::{Kind, Leaf};
 use crate::project::databases as project_databases;
 use crate::project::git::Git;
 use crate::project::git::tracked::{self, Tracked};
