@@ -98,7 +98,8 @@ impl Git {
         }
         facts.bundles.clone_from(&carried);
         facts.bundles.extend(written.bundle.iter().map(|_| bundle_name(carried.len())));
-        facts.root_commits = self.root_commits()?;
+        let known = earlier.and_then(|earlier| earlier.root_commits(facts.commit.as_deref()));
+        facts.root_commits = known.map_or_else(|| self.root_commits(), Ok)?;
         Ok(Capture { carried, bundles: written.bundle.into_iter().collect(), state: files, facts, findings })
     }
 

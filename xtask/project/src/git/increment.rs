@@ -36,6 +36,9 @@ pub struct Earlier {
     listed: BTreeSet<(String, String)>,
     /// Ids behind which everything is in the bundles.
     tips: BTreeSet<String>,
+    /// Where HEAD was, and the commits without parents that it comes from.
+    commit: Option<String>,
+    root_commits: Vec<String>,
 }
 
 /// The beginning of a bundle.
@@ -88,7 +91,15 @@ impl Earlier {
             bundles: bundles.iter().map(|bundle| (bundle.name.clone(), bundle.size)).collect(),
             listed,
             tips,
+            commit: facts.commit.clone(),
+            root_commits: facts.root_commits.clone(),
         }))
+    }
+
+    /// The commits without parents that a commit comes from, where they are known: they never change.
+    pub(super) fn root_commits(&self, commit: Option<&str>) -> Option<Vec<String>> {
+        let is_known = commit.is_some() && self.commit.as_deref() == commit && !self.root_commits.is_empty();
+        is_known.then(|| self.root_commits.clone())
     }
 
     /// Names of its bundles.

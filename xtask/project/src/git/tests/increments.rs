@@ -78,6 +78,7 @@ impl Row {
             fs::create_dir_all(path_to.parent().unwrap()).unwrap();
             fs::copy(path, path_to).unwrap();
         }
+        assert_eq!(capture.facts.root_commits, git.root_commits().unwrap());
         self.saved.push(Saved { source, facts: capture.facts });
         self.comes_back();
         (capture.carried.len(), new)
