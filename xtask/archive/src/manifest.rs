@@ -79,15 +79,36 @@ pub struct Database {
     /// Whether a SQL dump of the same instant is there as well.
     #[serde(default)]
     pub dump: bool,
+    /// Whether that dump has gaps, since the database was damaged. It can't be loaded: it has no COMMIT.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dump_partial: bool,
+    /// Logical hash of what the dump makes, where that is not all: without indexes that only the application
+    /// can make. Absent where it is the hash of `facts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dump_logical: Option<Digest>,
     /// What it held; absent where it could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<DatabaseFacts>,
     /// What SQLite's own checks found; a database with damage is never a good one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<String>,
+    /// The tables that the damage is in, as far as it is in tables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged_tables: Vec<String>,
     /// Rows that break a foreign key; they are part of the data and come back as they were.
     #[serde(default)]
     pub foreign_key_violations: u64,
+}
+
+impl Database {
+    /// Whether a SQL dump is there from which the database can be made again.
+    pub fn has_whole_dump(&self) -> bool {
+        self.dump && !self.dump_partial
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// How a database is kept.

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rusqlite::Connection;
 
+use super::catalog::{self, quoted};
 use super::open;
 
 /// How many messages of each kind are kept.
@@ -17,6 +18,8 @@ const MESSAGES_MAX: usize = 100;
 pub struct CheckReport {
     /// Damage, in SQLite's words; nothing when the copy is sound. At most 100 messages.
     pub damage: Vec<String>,
+    /// The tables that the damage is in; none where it is in the schema or in no table.
+    pub tables: Vec<String>,
     /// Rows that break a CHECK, NOT NULL or type rule; no damage. At most 100 messages.
     pub violations: Vec<String>,
     /// Rows whose foreign key leads nowhere; no damage.
@@ -26,6 +29,15 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
+    fn add(&mut self, lines: Vec<String>) {
+        for line in lines {
+            let list = if is_rule(&line) { &mut self.violations } else { &mut self.damage };
+            if list.len() < MESSAGES_MAX {
+                list.push(line);
+            }
+        }
+    }
+
     /// Whether no damage was found.
     pub fn is_sound(&self) -> bool {
         self.damage.is_empty()
@@ -42,28 +54,60 @@ pub fn check(image: &Path) -> Result<CheckReport> {
     integrity(&connection, &mut report)
         .and_then(|()| foreign_keys(&connection, &mut report))
         .with_context(|| format!("can't check {}", image.display()))?;
+    if !report.is_sound() {
+        report.tables = damaged_tables(&connection);
+    }
     Ok(report)
 }
 
 fn integrity(connection: &Connection, report: &mut CheckReport) -> Result<()> {
-    let attempt = || -> rusqlite::Result<Vec<String>> {
-        let mut statement = connection.prepare(&format!("PRAGMA integrity_check({MESSAGES_MAX})"))?;
-        let lines = statement.query_map([], |row| {
-            // A message can quote a damaged name.
-            Ok(String::from_utf8_lossy(row.get_ref(0)?.as_bytes().unwrap_or_default()).into_owned())
-        })?;
-        lines.collect()
-    };
-    match attempt() {
+    match messages(connection, &MESSAGES_MAX.to_string()) {
         Ok(lines) => {
-            for line in lines.into_iter().filter(|line| line != "ok") {
-                let list = if is_rule(&line) { &mut report.violations } else { &mut report.damage };
-                list.push(line);
+            report.add(lines);
+            Ok(())
+        }
+        Err(error) => {
+            let is_unchecked = open::code_of(&error) == Some(rusqlite::ErrorCode::Unknown);
+            file_error(error, "integrity_check", report)?;
+            // One table with a collation of the application keeps all others from being checked.
+            if is_unchecked {
+                for table in tables(connection) {
+                    match messages(connection, &quoted(&table)) {
+                        Ok(lines) => report.add(lines),
+                        Err(error) => file_error(error, &format!("integrity_check of {table}"), report)?,
+                    }
+                }
+                report.unchecked.dedup();
             }
             Ok(())
         }
-        Err(error) => file_error(error, "integrity_check", report),
     }
+}
+
+/// What SQLite says of the whole or of one table; `ok` is not among it.
+fn messages(connection: &Connection, argument: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(&format!("PRAGMA integrity_check({argument})"))?;
+    let lines = statement.query_map([], |row| {
+        // A message can quote a damaged name.
+        Ok(String::from_utf8_lossy(row.get_ref(0)?.as_bytes().unwrap_or_default()).into_owned())
+    })?;
+    lines.filter(|line| line.as_ref().map_or(true, |line| line != "ok")).collect()
+}
+
+/// The tables that can be checked one by one. One that is called like a number can't be named to the pragma.
+fn tables(connection: &Connection) -> Vec<String> {
+    let objects = catalog::objects(connection).unwrap_or_default();
+    let named = objects.into_iter().filter(|object| object.is_stored_table()).map(|object| object.name);
+    named.filter(|name| name.parse::<i64>().is_err()).collect()
+}
+
+/// The tables that are damaged, or whose indexes are.
+fn damaged_tables(connection: &Connection) -> Vec<String> {
+    let is_damaged = |table: &String| match messages(connection, &quoted(table)) {
+        Ok(lines) => lines.iter().any(|line| !is_rule(line)),
+        Err(error) => open::is_damage(&error),
+    };
+    tables(connection).into_iter().filter(is_damaged).collect()
 }
 
 /// Whether a message of integrity_check speaks of a rule that a row breaks, not of the file's structure

@@ -130,7 +130,7 @@ struct Side {
 
 impl Side {
     fn open(image: &Path) -> Result<Side> {
-        let connection = open::immutable(image)?;
+        let connection = open::immutable_for_rows(image)?;
         let objects = catalog::objects(&connection)?;
         let encoding = connection.pragma_query_value(None, "encoding", |row| row.get(0))?;
         Ok(Side { connection, objects, encoding })
@@ -241,7 +241,8 @@ fn schema_changes(a: &Side, b: &Side) -> Result<Vec<SchemaChange>> {
     let mut all: BTreeMap<(String, String), [Option<String>; 2]> = BTreeMap::new();
     for (i, side) in [a, b].into_iter().enumerate() {
         for object in side.objects.iter().filter(|object| object.sql.is_some()) {
-            all.entry((object.kind.clone(), object.name.clone())).or_default()[i] = object.sql.clone();
+            all.entry((object.kind.clone(), object.name.clone())).or_default()[i] =
+                object.sql.as_deref().map(|sql| String::from_utf8_lossy(sql).into_owned());
         }
         for name in ["application_id", "auto_vacuum", "user_version"] {
             let number: i64 = side.connection.pragma_query_value(None, name, |row| row.get(0))?;

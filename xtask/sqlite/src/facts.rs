@@ -13,13 +13,10 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::catalog::{self, Object};
+use super::table_hash::{TableHasher, push_bytes};
 use super::{header, open};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::facts::{DatabaseFacts, TableFacts};
-use crate::base::interrupt;
-
-/// Bytes given to the hasher at once.
-const BLOCK: usize = 1 << 16;
 
 /// The facts of a private copy. Memory stays flat; every row is read.
 ///
@@ -27,8 +24,15 @@ const BLOCK: usize = 1 << 16;
 /// When it can't be opened, or is damaged where it is read.
 pub fn facts(image: &Path) -> Result<DatabaseFacts> {
     let wal = file_asks_for_wal(image)?;
-    let connection = open::immutable(image)?;
+    let connection = open::immutable_for_rows(image)?;
     facts_of(&connection, wal).with_context(|| format!("can't read the content of {}", image.display()))
+}
+
+/// Whether an error of [`facts`] speaks of what the database needs and SQLite alone does not have, or of names
+/// that are no UTF-8; not of this machine, and not of damage.
+pub fn is_about_database(error: &anyhow::Error) -> bool {
+    let mut errors = error.chain().filter_map(|cause| cause.downcast_ref::<rusqlite::Error>());
+    errors.any(|error| open::code_of(error).is_none_or(|code| code == rusqlite::ErrorCode::Unknown))
 }
 
 /// Whether a private copy asks for WAL mode. Only before a connection has it open, and never on a live file.
@@ -44,8 +48,6 @@ pub(super) fn file_asks_for_wal(image: &Path) -> Result<bool> {
 }
 
 fn facts_of(connection: &Connection, wal: bool) -> Result<DatabaseFacts> {
-    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let encoding: String = connection.pragma_query_value(None, "encoding", |row| row.get(0))?;
     let wide = catalog::is_wide(connection)?;
     let objects = catalog::objects(connection)?;
     let mut tables = Vec::new();
@@ -55,6 +57,21 @@ fn facts_of(connection: &Connection, wal: bool) -> Result<DatabaseFacts> {
                 .with_context(|| format!("can't read the table {}", object.name))?,
         );
     }
+    whole(connection, wal, objects.iter(), tables)
+}
+
+/// The facts of a database whose tables are known, and which consists of these objects.
+///
+/// # Errors
+/// What SQLite returns.
+pub(super) fn whole<'a>(
+    connection: &Connection,
+    wal: bool,
+    objects: impl Iterator<Item = &'a Object>,
+    mut tables: Vec<TableFacts>,
+) -> Result<DatabaseFacts> {
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let encoding: String = connection.pragma_query_value(None, "encoding", |row| row.get(0))?;
     tables.sort_by(|a, b| a.name.cmp(&b.name));
     let (auto_vacuum, user_version) = (number("auto_vacuum")?, number("user_version")?);
     let application_id = number("application_id")?;
@@ -63,7 +80,7 @@ fn facts_of(connection: &Connection, wal: bool) -> Result<DatabaseFacts> {
         "encoding={encoding}\nauto_vacuum={auto_vacuum}\nuser_version={user_version}\napplication_id={application_id}\n"
     );
     hasher.update(pragmas.as_bytes());
-    hasher.update(schema_digest(&objects).bytes());
+    hasher.update(schema_digest(objects).bytes());
     for table in &tables {
         hasher.update(Digest::of(table.name.as_bytes()).bytes());
         hasher.update(&table.rows.to_le_bytes());
@@ -83,16 +100,15 @@ fn facts_of(connection: &Connection, wal: bool) -> Result<DatabaseFacts> {
 }
 
 /// A hash of the schema that does not depend on the order in which things were made.
-fn schema_digest(objects: &[Object]) -> Digest {
+fn schema_digest<'a>(objects: impl Iterator<Item = &'a Object>) -> Digest {
     let mut lines: Vec<Vec<u8>> = objects
-        .iter()
         .map(|object| {
             let mut line = Vec::new();
             for part in [&object.kind, &object.name, &object.table] {
                 push_bytes(&mut line, b't', part.as_bytes());
             }
             match &object.sql {
-                Some(sql) => push_bytes(&mut line, b't', sql.as_bytes()),
+                Some(sql) => push_bytes(&mut line, b't', sql),
                 None => line.push(b'n'),
             }
             line
@@ -103,47 +119,19 @@ fn schema_digest(objects: &[Object]) -> Digest {
 }
 
 fn table_facts(connection: &Connection, table: &str, wide: bool) -> Result<TableFacts> {
-    let shape = catalog::shape(connection, table)?;
+    let shape = catalog::shape(connection, table, false)?;
     let mut statement = connection.prepare(&shape.select(table, true, wide))?;
     let columns = statement.column_count();
     let first_column = usize::from(shape.rowid.is_some());
+    let step = if wide { 2 } else { 1 };
     let mut rows = statement.query([])?;
-    let mut hasher = Hasher::new();
-    let mut block = Vec::with_capacity(2 * BLOCK);
-    let mut count = 0;
+    let mut hasher = TableHasher::new();
     while let Some(row) = rows.next()? {
-        count += 1;
-        let mut column = 0;
-        while column < columns {
-            let value = row.get_ref(column)?;
-            let is_text = wide && column >= first_column && row.get_ref(column + 1)? == ValueRef::Integer(1);
-            match value {
-                ValueRef::Null => block.push(b'n'),
-                ValueRef::Integer(value) => push_eight(&mut block, b'i', &value.to_le_bytes()),
-                ValueRef::Real(value) => push_eight(&mut block, b'r', &value.to_bits().to_le_bytes()),
-                ValueRef::Text(bytes) => push_bytes(&mut block, b't', bytes),
-                ValueRef::Blob(bytes) => push_bytes(&mut block, if is_text { b't' } else { b'b' }, bytes),
-            }
-            column += if wide && column >= first_column { 2 } else { 1 };
-            if block.len() >= BLOCK {
-                interrupt::check()?;
-                hasher.update(&block);
-                // A huge value must not keep its memory until the end of the table.
-                block.clear();
-                block.shrink_to(2 * BLOCK);
-            }
+        hasher.row(if first_column == 1 { Some(row.get(0)?) } else { None });
+        for column in (first_column..columns).step_by(step) {
+            let is_text = wide && row.get_ref(column + 1)? == ValueRef::Integer(1);
+            hasher.value(row.get_ref(column)?, is_text)?;
         }
     }
-    hasher.update(&block);
-    Ok(TableFacts { name: table.to_owned(), rows: count, logical: hasher.finish() })
-}
-
-fn push_eight(block: &mut Vec<u8>, tag: u8, bytes: &[u8; 8]) {
-    block.push(tag);
-    block.extend_from_slice(bytes);
-}
-
-fn push_bytes(block: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-    push_eight(block, tag, &(bytes.len() as u64).to_le_bytes());
-    block.extend_from_slice(bytes);
+    Ok(hasher.finish(table))
 }

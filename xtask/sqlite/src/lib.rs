@@ -24,6 +24,8 @@ pub mod pin;
 pub mod question;
 mod real;
 mod statement;
+mod table_hash;
+mod tokens;
 
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,22 @@ pub fn immutable(image: &Path) -> Result<Connection> {
     attempt().with_context(|| format!("can't open the database {}", image.display()))
 }
 
+/// Opens a copy to read its rows, also those of tables that are keyed by a collation which only the
+/// application has: SQLite does not even begin with such a table while it can't compare. A stand-in with
+/// that name is there for this connection, and compares bytes. It is good for reading from one end to the
+/// other, which compares nothing; never for looking up, and never for a check of the order.
+///
+/// # Errors
+/// As [`immutable`].
+pub fn immutable_for_rows(image: &Path) -> Result<Connection> {
+    let connection = immutable(image)?;
+    // A schema that can't be read says so to whoever asks next.
+    for name in super::catalog::foreign_collations(&connection).unwrap_or_default() {
+        connection.create_collation(name.as_str(), |a: &str, b: &str| a.cmp(b))?;
+    }
+    Ok(connection)
+}
+
 /// Opens a live database to read it: read-write, since only so can the sidecars of WAL mode be shared.
 /// SQLite itself falls back to read-only where the file does not allow more.
 ///

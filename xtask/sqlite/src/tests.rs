@@ -22,7 +22,11 @@ use crate::base::safe_path::SafePath;
 
 mod compare;
 mod damage;
+mod features;
+mod generated;
 mod overwrite;
+mod partial;
+mod same;
 
 /// Databases with everything that is easily lost.
 const FEATURES: &[(&str, &str)] = &[
@@ -131,9 +135,12 @@ impl DumpSink for Discard {
     }
 }
 
+/// The dump of a database that is whole, whose facts are those that a second reading gives.
 fn dumped(image: &Path) -> Gather {
     let mut gather = Gather::default();
-    dump(image, &mut gather).unwrap();
+    let dumped = dump(image, &mut gather).unwrap();
+    assert!(dumped.gaps.is_empty(), "{:?}", dumped.gaps);
+    assert_eq!(dumped.facts.unwrap(), facts(image).unwrap());
     gather
 }
 

@@ -120,7 +120,11 @@ fn head(ui: &Ui, entry: &StoreEntry, manifest: &Manifest, verdict: &Verdict) {
 fn databases(ui: &Ui, manifest: &Manifest) {
     for database in &manifest.databases {
         ui.line("");
-        let dump = if database.dump { ", with a dump" } else { "" };
+        let dump = match (database.dump, database.dump_partial) {
+            (false, _) => "",
+            (true, false) => ", with a dump",
+            (true, true) => ", with a dump of what could be read",
+        };
         let form = if database.form == Form::Raw { ", raw bytes only" } else { "" };
         ui.line(format!("database {} ({}{dump}{form})", database.path, ui::size(database.bytes)));
         for damage in &database.damage {

@@ -1,17 +1,19 @@
 //! Databases on their way into an archive: their copies are packed, and, beside that, checked and hashed.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::archive::layout::{self, Part};
 use crate::archive::manifest::{Database, Form};
 use crate::archive::writer::{CHUNK, Writer};
 use crate::base::digest::Digest;
 use crate::base::facts::DatabaseFacts;
+use crate::base::failure::ResultExt;
 use crate::base::finding::Finding;
 use crate::base::interrupt;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
 use crate::sqlite::check::{self, CheckReport};
+use crate::sqlite::dump::Dumped;
 use crate::sqlite::facts;
 
 use super::add_dump::add_dump;
@@ -22,13 +24,15 @@ use super::copy_databases::{Copied, Source};
 pub struct Examined {
     report: CheckReport,
     facts: Option<DatabaseFacts>,
+    /// Why its content can't be read although it is sound: what it needs is not there.
+    unread: Option<String>,
 }
 
 /// What of a database is in the archive.
 pub struct Packed {
     bytes: u64,
     image: Option<Digest>,
-    dump: bool,
+    dump: Option<Dumped>,
     findings: Vec<Finding>,
 }
 
@@ -42,13 +46,16 @@ pub fn examine(copied: &Copied) -> Result<Vec<Option<Examined>>> {
         Source::Image(image) => {
             interrupt::check()?;
             let report = check::check(image)?;
-            let facts = match facts::facts(image) {
-                Ok(facts) => Some(facts),
-                Err(error) if report.is_sound() => return Err(error),
+            let (facts, unread) = match facts::facts(image) {
+                Ok(facts) => (Some(facts), None),
                 // Damage is in the report already.
-                Err(_) => None,
+                Err(_) if !report.is_sound() => (None, None),
+                Err(error) if facts::is_about_database(&error) => {
+                    (None, Some(error.root_cause().to_string()))
+                }
+                Err(error) => return Err(error),
             };
-            Ok(Some(Examined { report, facts }))
+            Ok(Some(Examined { report, facts, unread }))
         }
     };
     copied.databases.iter().map(|copy| examine(&copy.source)).collect()
@@ -67,7 +74,7 @@ pub fn pack(
 ) -> Result<Vec<Packed>> {
     let mut all = Vec::new();
     for copy in &copied.databases {
-        let mut packed = Packed { bytes: 0, image: None, dump: false, findings: Vec::new() };
+        let mut packed = Packed { bytes: 0, image: None, dump: None, findings: Vec::new() };
         match &copy.source {
             Source::Image(image) => {
                 let place =
@@ -81,10 +88,8 @@ pub fn pack(
                 if dumps {
                     // How long a dump gets is not known before it is written.
                     monitor.step(&format!("dumping {}", copy.path), None);
-                    match add_dump(writer, folders, copy, image, monitor)? {
-                        None => packed.dump = true,
-                        Some(finding) => packed.findings.push(finding),
-                    }
+                    let added = add_dump(writer, folders, copy, image, monitor)?;
+                    (packed.dump, packed.findings) = (added.dumped, added.findings);
                 }
             }
             Source::Raw(files) => {
@@ -103,33 +108,80 @@ pub fn pack(
 }
 
 /// The lines of the manifest, and what the user should know of the databases.
+///
+/// # Errors
+/// When a dump does not hold what its image holds.
 pub fn describe(
     copied: Copied,
     packed: Vec<Packed>,
     examined: Vec<Option<Examined>>,
-) -> (Vec<Database>, Vec<Finding>) {
+) -> Result<(Vec<Database>, Vec<Finding>)> {
     let mut lines = Vec::new();
     let mut findings = copied.findings;
     for ((copy, packed), examined) in copied.databases.into_iter().zip(packed).zip(examined) {
+        if let (Some(dumped), Some(examined)) = (&packed.dump, &examined) {
+            cross_check(&copy.path, dumped, examined)?;
+        }
         findings.extend(examined.iter().flat_map(|examined| judge(&copy.path, examined)));
         findings.extend(packed.findings);
         let (report, facts) = match examined {
             Some(examined) => (examined.report, examined.facts),
             None => (CheckReport::default(), None),
         };
+        let dumped = packed.dump.as_ref();
         lines.push(Database {
             path: copy.path,
             form: if packed.image.is_some() { Form::Image } else { Form::Raw },
             mode: copy.attributes.mode,
             bytes: packed.bytes,
             image: packed.image,
-            dump: packed.dump,
+            dump: dumped.is_some(),
+            dump_partial: dumped.is_some_and(|dumped| !dumped.gaps.is_empty()),
+            dump_logical: dumped.and_then(|dumped| dumped.logical),
             facts,
             damage: report.damage,
+            damaged_tables: report.tables,
             foreign_key_violations: report.foreign_keys,
         });
     }
-    (lines, findings)
+    Ok((lines, findings))
+}
+
+/// Holds what was written as SQL, counted and hashed as it was written, against a second reading of the image.
+/// Both are of one and the same file, so a difference is a fault of this machine or of this program, and no
+/// backup is made of it.
+fn cross_check(path: &SafePath, dumped: &Dumped, examined: &Examined) -> Result<()> {
+    let attempt = || -> Result<()> {
+        let Some(read) = &examined.facts else { return Ok(()) };
+        let Some(written) = &dumped.facts else {
+            let gap = dumped.gaps.first().map_or("", |gap| &gap.table);
+            ensure!(!examined.report.is_sound(), "only the beginning of the table {gap} could be written");
+            return Ok(());
+        };
+        for (written, read) in written.tables.iter().zip(&read.tables) {
+            let (rows, name) = (written.rows, &written.name);
+            ensure!(*name == read.name, "the table {} is missing", read.name);
+            ensure!(
+                rows == read.rows,
+                "{rows} rows of the table {name} were written, and it has {}",
+                read.rows
+            );
+            ensure!(written.logical == read.logical, "other values of the table {name} were written");
+        }
+        ensure!(written == read, "another schema was written");
+        Ok(())
+    };
+    attempt()
+        .with_context(|| format!("the SQL dump of {path} is not what its page image holds"))
+        .hint("the memory or the disk of this machine may be failing; run it once more: cargo xtask backup")
+}
+
+/// So many names are told.
+const NAMES_MAX: usize = 10;
+
+fn names(all: &[String]) -> String {
+    let shown = all.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if all.len() > NAMES_MAX { format!("{shown} and {} more", all.len() - NAMES_MAX) } else { shown }
 }
 
 fn judge(path: &SafePath, examined: &Examined) -> Vec<Finding> {
@@ -139,11 +191,34 @@ fn judge(path: &SafePath, examined: &Examined) -> Vec<Finding> {
             1 => String::new(),
             n => format!(" (and {} more)", n - 1),
         };
+        let place = match examined.report.tables.as_slice() {
+            [] => String::new(),
+            [table] => format!(" in the table {table}"),
+            tables => format!(" in the tables {}", names(tables)),
+        };
         findings.push(
-            Finding::problem("database-damaged", format!("the database itself is damaged: {first}{more}"))
+            Finding::problem("database-damaged", format!("the database itself is damaged{place}: {first}{more}"))
                 .at(path)
-                .hint("this backup is not counted as a good one; bring the database back from an earlier one: cargo xtask list"),
+                .hint(format!(
+                    "this backup is not counted as a good one; what can still be read of it: cargo xtask salvage \
+                     '{path}' --to FILE; or as it was in the last good one: cargo xtask restore latest --only '{path}'"
+                )),
         );
+    }
+    if let Some(reason) = &examined.unread {
+        let text = format!(
+            "its pages are saved, but its content can't be read without its application: {reason}; so nothing of it \
+             was counted or compared"
+        );
+        findings.push(
+            Finding::problem("database-unread", text)
+                .at(path)
+                .hint("this backup is not counted as a good one; leave the database out with `exclude` of Cargo.toml if it does not matter, then: cargo xtask backup"),
+        );
+    }
+    if let Some(first) = examined.report.unchecked.first() {
+        let text = format!("not all of it can be checked without its application: {first}");
+        findings.push(Finding::advice("database-unchecked", text).at(path));
     }
     if examined.report.foreign_keys > 0 {
         let n = examined.report.foreign_keys;

@@ -9,12 +9,21 @@ use crate::archive::writer::{CHUNK, Writer};
 use crate::base::finding::Finding;
 use crate::base::interrupt;
 use crate::base::monitor::Monitor;
-use crate::sqlite::dump::{self, DumpSink};
+use crate::base::safe_path::SafePath;
+use crate::sqlite::dump::{self, DumpSink, Dumped, Foreign, Gap, Lack, Reorder};
 
 use super::add_frame::{Folders, LEVEL, meta};
 use super::copy_databases::Copy;
 
-/// Adds the dump of an image; a finding where none could be made, and nothing is added then.
+/// What became of a dump.
+pub struct Added {
+    /// What was written; absent where nothing is in the archive.
+    pub dumped: Option<Dumped>,
+    /// What the user should know.
+    pub findings: Vec<Finding>,
+}
+
+/// Adds the dump of an image, as far as the image can be read; where no dump can be made, nothing is added.
 ///
 /// # Errors
 /// When the archive can't be written.
@@ -24,7 +33,7 @@ pub fn add_dump(
     copy: &Copy,
     image: &Path,
     monitor: &dyn Monitor,
-) -> Result<Option<Finding>> {
+) -> Result<Added> {
     let place = layout::place(&Part::Dump(copy.path.clone()))?.context("a dump has a place")?;
     folders.above(writer, &place)?;
     let mut attributes = copy.attributes;
@@ -33,14 +42,15 @@ pub fn add_dump(
     let mut cutter =
         Cutter { writer, monitor, chunk: Vec::with_capacity(2 * CHUNK), row_start: 0, broken: None };
     let dumped = dump::dump(image, &mut cutter);
-    let dumped = dumped.and_then(|()| cutter.flush());
+    let dumped = dumped.and_then(|dumped| cutter.flush().map(|()| dumped));
     if let Some(error) = cutter.broken.take() {
         return Err(error);
     }
     match dumped {
-        Ok(()) => {
+        Ok(dumped) => {
             writer.end()?;
-            Ok(None)
+            let findings = findings(&dumped, &copy.path);
+            Ok(Added { dumped: Some(dumped), findings })
         }
         Err(error) => {
             interrupt::check()?;
@@ -49,13 +59,60 @@ pub fn add_dump(
             let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
             let why = if causes.is_empty() { error.to_string() } else { causes.join(": ") };
             let message = format!("no SQL dump of the database could be made: {why}");
-            Ok(Some(
-                Finding::problem("dump-failed", message)
-                    .at(&copy.path)
-                    .hint("its page image is in the backup"),
-            ))
+            let finding = Finding::problem("dump-failed", message)
+                .at(&copy.path)
+                .hint("its page image is in the backup");
+            Ok(Added { dumped: None, findings: vec![finding] })
         }
     }
+}
+
+/// So many gaps of one database are told one by one.
+const GAPS_MAX: usize = 5;
+
+/// What can't come back from a dump alone. Where the page image has all of it, it is no problem, but whoever
+/// restores from dumps has to know.
+fn findings(dumped: &Dumped, path: &SafePath) -> Vec<Finding> {
+    let image = format!("its page image has it: cargo xtask restore latest --only '{path}'");
+    let lack = |lack: &Lack| {
+        let Lack { index, table, reason } = lack;
+        let text = format!(
+            "the index {index} of the table {table} is not in the SQL dump, since only the application can make it: {reason}"
+        );
+        Finding::advice("dump-without-index", text).at(path).hint(image.clone())
+    };
+    let reorder = |reorder: &Reorder| {
+        let (table, collations) = (&reorder.table, reorder.collations.join(", "));
+        let text = format!(
+            "keys of the table {table} are in the order of {collations}, which only the application knows; made              from the SQL dump, they are in the order of bytes until the application runs REINDEX"
+        );
+        Finding::advice("dump-order", text).at(path).hint(image.clone())
+    };
+    let foreign = |foreign: &Foreign| {
+        let Foreign { table, module, parts } = foreign;
+        let text = match parts.as_slice() {
+            [] => format!(
+                "the virtual table {table} needs the module {module}, which this program does not have, and keeps no tables in the database: what it shows is saved only where it really lies"
+            ),
+            parts => format!(
+                "the virtual table {table} needs the module {module}, which this program does not have; its content is saved as the tables {}",
+                parts.join(", ")
+            ),
+        };
+        Finding::advice("module-missing", text).at(path)
+    };
+    let gap = |gap: &Gap| {
+        let Gap { table, rows, reason } = gap;
+        let text = format!(
+            "the SQL dump has a gap, so it can't be loaded: of the table {table} it holds the {rows} rows before the \
+             damage ({reason})"
+        );
+        let hint = format!("all rows that can still be read: cargo xtask salvage '{path}' --to FILE");
+        Finding::problem("dump-partial", text).at(path).hint(hint)
+    };
+    let gaps = dumped.gaps.iter().take(GAPS_MAX).map(gap);
+    let lacks = gaps.chain(dumped.lacks.iter().map(lack));
+    lacks.chain(dumped.reorder.iter().map(reorder)).chain(dumped.foreign.iter().map(foreign)).collect()
 }
 
 /// Cuts a dump into chunks that end at rows, at places which depend on the rows' keys alone: a row that is

@@ -251,7 +251,7 @@ fn prove_restore(
     };
     file_facts::create_private_dir(&dumps)?;
     extract::extract(archive, &mapping, monitor)?;
-    for (number, database) in manifest.databases.iter().enumerate().filter(|(_, database)| database.dump) {
+    for (number, database) in manifest.databases.iter().enumerate().filter(|(_, one)| one.has_whole_dump()) {
         let to = scratch.join(format!("loaded-{number}"));
         stage_database::load_dump(database, &dumps, &to, monitor)?;
         fs::remove_file(&to)?;

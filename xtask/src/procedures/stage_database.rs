@@ -63,7 +63,7 @@ pub fn stage(
         Ok(Staged { findings, written })
     };
     let error = match attempt() {
-        Err(error) if database.dump && !prove::is_local(&error) => error,
+        Err(error) if database.has_whole_dump() && !prove::is_local(&error) => error,
         done => return done,
     };
     interrupt::check()?;
@@ -97,7 +97,7 @@ pub fn take_image(
     if archive.entry(&place).is_some_and(|entry| entry.digest.is_some() && entry.digest == database.image) {
         match take_out(archive, &part, places.root, monitor) {
             Ok(written) => return Ok(Staged { findings: Vec::new(), written }),
-            Err(error) if prove::is_local(&error) || !database.dump => return Err(error),
+            Err(error) if prove::is_local(&error) || !database.has_whole_dump() => return Err(error),
             Err(_) => interrupt::check()?, // said again below, unless the dump helps
         }
         durable::remove_file(&database.path.below(places.root)?)?;
@@ -122,10 +122,7 @@ fn load_from_archive(
     places: &Places<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Written> {
-    if !database.dump {
-        let message = format!("the backup has no SQL dump of {}", database.path);
-        return Err(Failure::new(Kind::Failed, message).hint("restore it without --sql-only").into());
-    }
+    demand_dump(database)?;
     take_out(archive, &Part::Dump(database.path.clone()), places.dumps, monitor)?;
     let path = database.path.below(places.root)?;
     load_dump(database, places.dumps, &path, monitor)?;
@@ -153,7 +150,7 @@ fn check_image(database: &Database, path: &Path) -> Result<Option<Finding>> {
     if let Some(damage) = report.damage.first() {
         anyhow::bail!("the restored database {} is damaged: {damage}", database.path);
     }
-    same_content(database, path)?;
+    same_content(database, None, path)?;
     Ok(None)
 }
 
@@ -176,8 +173,9 @@ pub fn files(path: &SafePath) -> Result<[SafePath; 4]> {
     Ok([path.clone(), beside("-wal")?, beside("-shm")?, beside("-journal")?])
 }
 
-/// Integrity is not identity: the rows must be those of the manifest.
-fn same_content(database: &Database, path: &Path) -> Result<()> {
+/// Integrity is not identity: the rows must be those of the manifest. `logical` is the hash that is expected
+/// where it is not that of the image.
+fn same_content(database: &Database, logical: Option<Digest>, path: &Path) -> Result<()> {
     let Some(saved) = &database.facts else { return Ok(()) };
     let now = facts::facts(path)?;
     for table in &saved.tables {
@@ -191,7 +189,7 @@ fn same_content(database: &Database, path: &Path) -> Result<()> {
         );
     }
     anyhow::ensure!(
-        now.logical == saved.logical,
+        now.logical == logical.unwrap_or(saved.logical),
         "the restored database {} does not hold the saved values",
         database.path
     );
@@ -211,12 +209,30 @@ pub fn is_gutted(root: &Path, path: &SafePath) -> Result<bool> {
     Ok(size(&main)? <= overwrite::EMPTY_MAX && size(&wal)? + size(&journal)? > 0)
 }
 
+/// Refuses where there is no dump from which the database could be made again.
+fn demand_dump(database: &Database) -> Result<()> {
+    let path = &database.path;
+    let refused = |message: String, hint: String| Err(Failure::new(Kind::Failed, message).hint(hint).into());
+    if !database.dump {
+        let message = format!("the backup has no SQL dump of {path}");
+        return refused(message, "restore it without --sql-only".to_owned());
+    }
+    if database.dump_partial {
+        let message = format!(
+            "the SQL dump of {path} has gaps: the database was damaged when it was saved, so the dump holds only \
+             what could be read"
+        );
+        let hint = format!(
+            "restore it without --sql-only, or from an earlier backup: cargo xtask restore latest --only '{path}'"
+        );
+        return refused(message, hint);
+    }
+    Ok(())
+}
+
 /// Builds a database from its dump and holds it against the manifest.
 pub fn load_dump(database: &Database, dumps: &Path, to: &Path, monitor: &dyn Monitor) -> Result<()> {
-    if !database.dump {
-        let message = format!("the backup has no SQL dump of {}", database.path);
-        return Err(Failure::new(Kind::Failed, message).hint("restore it without --sql-only").into());
-    }
+    demand_dump(database)?;
     monitor.step("loading dumps", None);
     let dump = database.path.below(dumps)?;
     let mut reader = BufReader::with_capacity(256 << 10, fs::File::open(&dump)?);
@@ -225,5 +241,5 @@ pub fn load_dump(database: &Database, dumps: &Path, to: &Path, monitor: &dyn Mon
     if let Some(damage) = check::check(to)?.damage.first() {
         anyhow::bail!("the database loaded from the dump of {} is damaged: {damage}", database.path);
     }
-    same_content(database, to)
+    same_content(database, database.dump_logical, to)
 }

@@ -193,7 +193,7 @@ fn take_inner(
         Ok((packed, examined, added))
     })?;
     let instant = (!copied.databases.is_empty()).then_some(copied.instant);
-    let (databases, of_databases) = add_databases::describe(copied, packed, examined);
+    let (databases, of_databases) = add_databases::describe(copied, packed, examined)?;
     let Added { counts, findings: of_files } = added;
     let mut all = scan.findings;
     all.extend(findings);

@@ -44,15 +44,10 @@ impl Table {
     /// # Errors
     /// What SQLite returns.
     pub fn of(connection: &Connection, name: &str) -> Result<Table> {
-        let shape = catalog::shape(connection, name)?;
+        let shape = catalog::shape(connection, name, false)?;
         let rowid_column = shape.rowid_column.map(|at| shape.columns[at].clone());
-        let without_rowid: bool = connection.query_row(
-            "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1",
-            [name],
-            |row| row.get(0),
-        )?;
         let rowid = shape.rowid.map(str::to_owned).or_else(|| rowid_column.as_deref().map(quoted));
-        let key = if without_rowid {
+        let key = if shape.without_rowid {
             let sql = "SELECT name FROM pragma_table_xinfo(?1) WHERE pk > 0 ORDER BY pk";
             let mut statement = connection.prepare(sql)?;
             let names = statement.query_map([name], |row| row.get(0))?;

@@ -167,8 +167,11 @@ impl Checkout<'_> {
             bytes,
             image: Some(digest),
             dump: false,
+            dump_partial: false,
+            dump_logical: None,
             facts: Some(content),
             damage: Vec::new(),
+            damaged_tables: Vec::new(),
             foreign_key_violations: report.foreign_keys,
         })
     }
