@@ -144,7 +144,7 @@ mod tests {
                 && quotes("CREATE INDEX i ON t(a) WHERE b <> 'x\r\n'")
         );
         assert!(
-            !quotes("CREATE INDEX \"i\r\nj\" ON\r\n t(a) -- 'x\r\n'\r\n")
+            !quotes("CREATE INDEX \"i\r\nj\" ON\r\n t(a) -- it's\r\n")
                 && !quotes("CREATE INDEX \"a\rb\" ON t(c)")
         );
     }

@@ -5,7 +5,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
 use super::DumpSink;
-use super::fits::{self, Rule};
+use super::fits;
 use crate::base::facts::TableFacts;
 use crate::base::interrupt;
 use crate::catalog::{Shape, quoted};
@@ -83,9 +83,6 @@ impl<'a> Rows<'a> {
             };
             line.clear();
             line.extend_from_slice(&start);
-            if !layout.fits(row, shape, &rules)? {
-                return Ok(Written::Misfit);
-            }
             hasher.row(layout.rowid(row, shape)?);
             let mut key = seed;
             for (value, is_key) in is_key.iter().enumerate() {
@@ -94,13 +91,18 @@ impl<'a> Rows<'a> {
                 }
                 let at = line.len();
                 let (read, is_text) = layout.value(row, value)?;
+                // The rowid, which comes first where it is no column, has no rules and is hashed already.
+                if let Some(column) = value.checked_sub(usize::from(with_rowid)) {
+                    if rules.get(column).is_some_and(|rule| !rule.fits(read, is_text)) {
+                        return Ok(Written::Misfit);
+                    }
+                    if !shape.details[column].generated {
+                        hasher.value(read, is_text)?;
+                    }
+                }
                 push_value(&mut line, read, is_text, self.wide);
                 if *is_key {
                     key = fnv(key, &line[at..line.len().min(at + KEY_BYTES_MAX)]);
-                }
-                let column = value.checked_sub(usize::from(with_rowid));
-                if column.is_some_and(|at| !shape.details[at].generated) {
-                    hasher.value(read, is_text)?;
                 }
             }
             line.extend_from_slice(b");\n");
@@ -146,17 +148,6 @@ impl Layout {
             ValueRef::Integer(rowid) => Ok(Some(rowid)),
             _ => bail!("a rowid is no integer"),
         }
-    }
-
-    fn fits(&self, row: &Row<'_>, shape: &Shape, rules: &[Rule]) -> Result<bool> {
-        debug_assert!(rules.is_empty() || rules.len() == shape.columns.len());
-        for (column, rule) in rules.iter().enumerate() {
-            let (value, is_text) = self.value(row, column + usize::from(self.with_rowid))?;
-            if !rule.fits(value, is_text) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 }
 
