@@ -201,7 +201,18 @@ pub fn shape(connection: &Connection, table: &str, with_generated: bool) -> Resu
             order,
         })
     };
-    attempt().with_context(|| format!("can't read how the table {table} is made"))
+    attempt()
+        .map_err(|error| {
+            let is_unknown = error == rusqlite::Error::QueryReturnedNoRows;
+            let error = anyhow::Error::new(error);
+            match is_unknown {
+                true => error.context(
+                    "SQLite knows no table of that name: it is not UTF-8, or its statement names another",
+                ),
+                false => error,
+            }
+        })
+        .with_context(|| format!("can't read how the table {table} is made"))
 }
 
 /// The order of a key. Where a part of it is ordered by the application, whoever loads a dump can't know how:

@@ -50,9 +50,7 @@ pub fn examine(copied: &Copied) -> Result<Vec<Option<Examined>>> {
                 Ok(facts) => (Some(facts), None),
                 // Damage is in the report already.
                 Err(_) if !report.is_sound() => (None, None),
-                Err(error) if facts::is_about_database(&error) => {
-                    (None, Some(error.root_cause().to_string()))
-                }
+                Err(error) if facts::is_about_database(&error) => (None, Some(why(&error))),
                 Err(error) => return Err(error),
             };
             Ok(Some(Examined { report, facts, unread }))
@@ -176,6 +174,12 @@ fn cross_check(path: &SafePath, dumped: &Dumped, examined: &Examined) -> Result<
         .hint("the memory or the disk of this machine may be failing; run it once more: cargo xtask backup")
 }
 
+/// Why a copy of ours can't be read, without the name of the copy, which is gone by the time somebody reads it.
+pub fn why(error: &anyhow::Error) -> String {
+    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
+}
+
 /// So many names are told.
 const NAMES_MAX: usize = 10;
 
@@ -231,4 +235,64 @@ fn judge(path: &SafePath, examined: &Examined) -> Vec<Finding> {
         );
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::dump::{self, DumpSink, Gap};
+
+    struct Nowhere;
+
+    impl DumpSink for Nowhere {
+        fn write(&mut self, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+        fn row_end(&mut self, _: u64) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A database, dumped and read once more.
+    fn both(sql: &str) -> (Dumped, Examined) {
+        let folder = tempfile::tempdir().unwrap();
+        let (image, script) = (folder.path().join("a.db"), format!("BEGIN;{sql};COMMIT;"));
+        crate::sqlite::load::load(&mut script.as_bytes(), &image).unwrap();
+        let examined = Examined {
+            report: check::check(&image).unwrap(),
+            facts: facts::facts(&image).ok(),
+            unread: None,
+        };
+        (dump::dump(&image, &mut Nowhere).unwrap(), examined)
+    }
+
+    #[test]
+    fn a_dump_that_does_not_hold_its_image_is_an_error_that_says_where() {
+        let path = SafePath::new("memory/index.db").unwrap();
+        let check = |dumped: &Dumped, examined: &Examined| {
+            cross_check(&path, dumped, examined).map_err(|error| format!("{error:#}"))
+        };
+        let table = "CREATE TABLE t(a); CREATE TABLE u(a); INSERT INTO t VALUES(1), (2)";
+        let (dumped, examined) = both(table);
+        check(&dumped, &examined).unwrap();
+        for (other, said) in [
+            ("; INSERT INTO u VALUES(5)", "0 rows of the table u were written, and it has 1"),
+            ("; UPDATE t SET a = 1.0 WHERE a = 1", "other values of the table t were written"),
+            ("; UPDATE t SET rowid = 9 WHERE a = 2", "other values of the table t were written"),
+            ("; CREATE TABLE v(a)", "another schema was written"),
+            ("; CREATE INDEX i ON t(a)", "another schema was written"),
+            ("; PRAGMA user_version = 3", "another schema was written"),
+        ] {
+            let (_, examined) = both(&format!("{table}{other}"));
+            let error = check(&dumped, &examined).unwrap_err();
+            assert!(error.contains("memory/index.db") && error.contains(said), "{other}: {error}");
+        }
+        // A gap is only fine where the check found damage, too.
+        let gap = Gap { table: "t".to_owned(), rows: 1, reason: "malformed".to_owned() };
+        let torn = Dumped { gaps: vec![gap], ..Dumped::default() };
+        assert!(check(&torn, &examined).unwrap_err().contains("only the beginning of the table t"));
+        let mut damaged = examined;
+        damaged.report.damage.push("malformed".to_owned());
+        check(&torn, &damaged).unwrap();
+    }
 }

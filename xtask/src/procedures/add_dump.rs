@@ -12,6 +12,7 @@ use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
 use crate::sqlite::dump::{self, DumpSink, Dumped, Foreign, Gap, Lack, Reorder};
 
+use super::add_databases::why;
 use super::add_frame::{Folders, LEVEL, meta};
 use super::copy_databases::Copy;
 
@@ -55,10 +56,7 @@ pub fn add_dump(
         Err(error) => {
             interrupt::check()?;
             writer.abort()?;
-            // Its own words name our copy, which is gone by the time somebody reads them.
-            let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
-            let why = if causes.is_empty() { error.to_string() } else { causes.join(": ") };
-            let message = format!("no SQL dump of the database could be made: {why}");
+            let message = format!("no SQL dump of the database could be made: {}", why(&error));
             let finding = Finding::problem("dump-failed", message)
                 .at(&copy.path)
                 .hint("its page image is in the backup");
