@@ -475,7 +475,10 @@ fn a_damaged_database_does_not_become_the_newest_good_backup() {
     let output = sandbox.run(&["backup", "--json"]).code(3);
     let document = output.json();
     assert!(findings(&document).contains(&"problem database-damaged memory/index.db".to_owned()));
-    let output = output.says("the database itself is damaged").says("cargo xtask list");
+    let output = output
+        .says("the database itself is damaged in the table t")
+        .says("cargo xtask salvage 'memory/index.db' --to FILE")
+        .says("cargo xtask restore latest --only 'memory/index.db'");
     assert!(!output.stderr.contains(".tmp-"), "{}", output.stderr);
     let id = document["id"].as_str().unwrap();
     assert!(sandbox.run(&["list"]).ok().stdout.contains("DAMAGED"));

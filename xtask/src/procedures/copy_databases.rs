@@ -199,9 +199,12 @@ fn not_opened(path: &SafePath, reason: &str, locked: bool) -> Finding {
         format!("SQLite can't open the database, so only the bytes of its files are saved: {reason}")
     };
     let hint = if locked {
-        "stop the program that locks it and run backup again"
+        "stop the program that locks it and run backup again".to_owned()
     } else {
-        "bring it back from an earlier backup: cargo xtask list"
+        format!(
+            "what can still be read of it: cargo xtask salvage '{path}' --to FILE; or as it was in the last good \
+             backup: cargo xtask restore latest --only '{path}'"
+        )
     };
     Finding::problem(if locked { "database-locked" } else { "database-unreadable" }, message)
         .at(path)
