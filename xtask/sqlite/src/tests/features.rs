@@ -165,6 +165,15 @@ const EDITED: &[(&str, &str, &str)] = &[
         "UPDATE sqlite_schema SET sql='CREATE TABLE t(a INTEGER, b INT, c TEXT, d NUMERIC, e INT UNIQUE, f INT)' WHERE name='t';",
     ),
     (
+        "each change alone",
+        "CREATE TABLE n(a TEXT); INSERT INTO n VALUES('x'), (NULL); CREATE TABLE i(a); INSERT INTO i VALUES(1), (2.0);
+         CREATE TABLE z(a); INSERT INTO z VALUES(1.5), (-0.0); CREATE TABLE t(a); INSERT INTO t VALUES('x'), (7); CREATE TABLE q(a TEXT); INSERT INTO q VALUES('x'), ('12');
+         CREATE TABLE s(a); INSERT INTO s VALUES(x'00'), ('x'); CREATE TABLE r(a); INSERT INTO r VALUES(1.5), ('2.5');",
+        "UPDATE sqlite_schema SET sql='CREATE TABLE n(a TEXT NOT NULL ON CONFLICT IGNORE)' WHERE name='n'; UPDATE sqlite_schema SET sql='CREATE TABLE i(a INTEGER)' WHERE name='i';
+         UPDATE sqlite_schema SET sql='CREATE TABLE z(a REAL)' WHERE name='z'; UPDATE sqlite_schema SET sql='CREATE TABLE t(a TEXT)' WHERE name='t'; UPDATE sqlite_schema SET sql='CREATE TABLE q(a NUMERIC)' WHERE name='q';
+         UPDATE sqlite_schema SET sql='CREATE TABLE s(a BLOB) STRICT' WHERE name='s'; UPDATE sqlite_schema SET sql='CREATE TABLE r(a REAL)' WHERE name='r';",
+    ),
+    (
         "strict came later",
         "CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, b TEXT); INSERT INTO t VALUES(1, 'x', 5.0), (2, 2, 'y'), (3, x'00', x'01');",
         "UPDATE sqlite_schema SET sql='CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, b TEXT) STRICT' WHERE name='t';",
@@ -419,4 +428,20 @@ fn an_index_that_only_the_application_can_make_is_left_out_and_said() {
     assert_eq!(lacks, ["part", "expr"]);
     assert!(dumped.lacks.iter().all(|lack| lack.reason.contains("no such function")), "{dumped:?}");
     assert!(dumped.logical.is_some_and(|logical| logical != facts(&file).unwrap().logical));
+}
+
+#[test]
+fn an_index_whose_text_the_shell_would_change_is_left_out_and_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.db");
+    make(
+        &file,
+        "",
+        "CREATE TABLE t(a, b); INSERT INTO t VALUES(1, 'x\r\n'), (2, 'x\n'), (3, 'y'); CREATE INDEX i ON t(a) WHERE b <> 'x\r\n'; CREATE INDEX j\r\nON t(b,\r\n a);",
+        "",
+    );
+    let (dumped, _) = round(&file, "a line end in a string", &[]);
+    let lacks: Vec<&str> = dumped.lacks.iter().map(|lack| lack.index.as_str()).collect();
+    assert_eq!(lacks, ["i"]);
+    assert!(dumped.lacks[0].reason.contains("carriage return"), "{dumped:?}");
 }
