@@ -255,3 +255,41 @@ fn names_that_are_no_text_cost_neither_the_backup_nor_the_silence() {
     run(&sandbox, &["restore", id, "--to", target.to_str().unwrap()]);
     assert!(fs::read(target.join("latin.db")).unwrap() == fs::read(&file).unwrap());
 }
+
+#[test]
+fn a_schema_with_a_line_that_makes_no_sense_is_saved_as_an_image_and_named() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.project().join("a.db");
+    big_database(&file);
+    let connection = Connection::open(&file).unwrap();
+    let edit = "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql='CREATE TABLE rest(a NONSENSE((' WHERE name='rest'";
+    connection.execute_batch(edit).unwrap();
+    drop(connection);
+    let before = fs::read(&file).unwrap();
+    let document = run(&sandbox, &["backup", "--json"]).code(3).json();
+    let database = &document["manifest"]["databases"][0];
+    assert_eq!((&database["form"], &database["damaged_tables"][0]), (&"image".into(), &"rest".into()));
+    assert!(
+        finding(&document, "database-damaged").0.contains("in the table rest: malformed database schema")
+    );
+    assert!(finding(&document, "dump-partial").0.contains("of the table rest it holds the 0 rows"));
+    assert!(fs::read(&file).unwrap() == before);
+    run(&sandbox, &["show", "latest"]).code(4);
+    let (id, target) = (document["id"].as_str().unwrap(), sandbox.path("target"));
+    run(&sandbox, &["restore", id, "--to", target.to_str().unwrap()]).code(3);
+    assert!(fs::read(target.join("a.db")).unwrap() == before);
+    // Put over it in place, a good one is back, and the bad one can be had again.
+    fs::remove_file(&file).unwrap();
+    big_database(&file);
+    let good = run(&sandbox, &["backup", "--json"]).ok().json()["id"].as_str().unwrap().to_owned();
+    fs::write(&file, &before).unwrap();
+    run(&sandbox, &["restore", &good, "--force"]).ok();
+    let connection = Connection::open(&file).unwrap();
+    assert_eq!(
+        connection.query_row("SELECT count(*) FROM rest", [], |row| row.get::<_, i64>(0)).unwrap(),
+        2000
+    );
+    drop(connection);
+    run(&sandbox, &["undo", "--force"]);
+    assert!(Connection::open(&file).unwrap().query_row("SELECT count(*) FROM rest", [], |_| Ok(())).is_err());
+}

@@ -110,11 +110,18 @@ pub struct Foreign {
 /// the schema is not UTF-8, or when the sink fails. A table that is damaged is a gap.
 pub fn dump(image: &Path, sink: &mut dyn DumpSink) -> Result<Dumped> {
     let wal = facts::file_asks_for_wal(image)?;
+    let fault = open::schema_fault(&open::immutable(image)?)?;
     let connection = open::immutable_for_rows(image)?;
-    write_all(&connection, wal, sink).with_context(|| format!("can't write {} as SQL", image.display()))
+    write_all(&connection, wal, fault, sink)
+        .with_context(|| format!("can't write {} as SQL", image.display()))
 }
 
-fn write_all(connection: &Connection, wal: bool, sink: &mut dyn DumpSink) -> Result<Dumped> {
+fn write_all(
+    connection: &Connection,
+    wal: bool,
+    fault: Option<String>,
+    sink: &mut dyn DumpSink,
+) -> Result<Dumped> {
     let objects = catalog::objects(connection)?;
     let encoding: String = connection.pragma_query_value(None, "encoding", |row| row.get(0))?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
@@ -143,6 +150,16 @@ fn write_all(connection: &Connection, wal: bool, sink: &mut dyn DumpSink) -> Res
     let rows = Rows::new(connection, &encoding)?;
     let mut facts = Vec::new();
     for object in tables().filter(|object| !object.is_internal()) {
+        if fault.is_some()
+            && let Err(error) = catalog::shape(connection, &object.name, true)
+        {
+            dumped.gaps.push(Gap {
+                table: object.name.clone(),
+                rows: 0,
+                reason: error.root_cause().to_string(),
+            });
+            continue;
+        }
         write_table(object, &mut schema, &rows, sink)
             .and_then(|written| dumped.note(object, written, &mut facts, sink))
             .with_context(|| format!("can't read the table {}", object.name))?;
@@ -164,7 +181,14 @@ fn write_all(connection: &Connection, wal: bool, sink: &mut dyn DumpSink) -> Res
     with_sql("view")
         .chain(with_sql("trigger"))
         .try_for_each(|object| schema.view_or_trigger(object, sink))?;
-    schema.finish(sink)?;
+    schema.complete(sink)?;
+    match fault {
+        None => schema.compare()?,
+        Some(reason) if dumped.gaps.is_empty() => {
+            dumped.gaps.push(Gap { table: "sqlite_schema".to_owned(), rows: 0, reason });
+        }
+        Some(_) => {}
+    }
     dumped.foreign = foreign(connection, &objects)?;
     (dumped.lacks, dumped.reorder) = (schema.lacks, schema.reorder);
     if let Some(gap) = dumped.gaps.first() {

@@ -39,11 +39,37 @@ pub fn immutable(image: &Path) -> Result<Connection> {
 /// As [`immutable`].
 pub fn immutable_for_rows(image: &Path) -> Result<Connection> {
     let connection = immutable(image)?;
-    // A schema that can't be read says so to whoever asks next.
+    if schema_fault(&connection)?.is_some() {
+        be_lenient(&connection)?; // whoever asks for a table that can't be had learns it there
+    }
     for name in super::catalog::foreign_collations(&connection).unwrap_or_default() {
         connection.create_collation(name.as_str(), |a: &str, b: &str| a.cmp(b))?;
     }
     Ok(connection)
+}
+
+/// Why the schema can't be read as a whole, if it can't: one line of it that SQLite does not understand keeps
+/// it from all tables.
+///
+/// # Errors
+/// What SQLite returns, but for damage.
+pub fn schema_fault(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    match connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())) {
+        Ok(()) => Ok(None),
+        Err(error) if code_of(&error) == Some(ErrorCode::DatabaseCorrupt) => Ok(Some(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Has SQLite pass over what it does not understand in a schema, for a connection that only reads. That is a
+/// side of `writable_schema`, so writing is forbidden beside it.
+///
+/// # Errors
+/// What SQLite returns.
+pub fn be_lenient(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("PRAGMA query_only=ON")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+    connection.execute_batch("PRAGMA writable_schema=ON")
 }
 
 /// Opens a live database to read it: read-write, since only so can the sidecars of WAL mode be shared.

@@ -162,6 +162,13 @@ impl Candidate {
             return; // it could not be opened again
         }
         self.failed = begin_reading(&self.reader).err();
+        // One line of the schema that SQLite does not understand: the pages can be copied all the same, as of one
+        // instant, which the bytes of its files are not.
+        let is_damage =
+            self.failed.as_ref().and_then(open::code_of) == Some(rusqlite::ErrorCode::DatabaseCorrupt);
+        if is_damage && open::be_lenient(&self.reader).is_ok() {
+            self.failed = begin_reading(&self.reader).err();
+        }
         let Some(rusqlite::Error::SqliteFailure(error, _)) = &self.failed else { return };
         // A WAL database in a folder where no side file can be made. Without a -wal everything is in the
         // main file, and nobody is in it through SQLite, so it can be read as it is.

@@ -208,13 +208,18 @@ impl<'a> Schema<'a> {
         Ok(())
     }
 
-    /// Writes what is left, and holds the schema that was made against that of the image.
-    pub fn finish(&mut self, sink: &mut dyn DumpSink) -> Result<()> {
+    /// Writes what is left.
+    pub fn complete(&mut self, sink: &mut dyn DumpSink) -> Result<()> {
         if !self.late.is_empty() {
             let sql = [OPEN_SCHEMA, &std::mem::take(&mut self.late), CLOSE_SCHEMA].concat();
             self.run(&sql).map_err(anyhow::Error::msg).context("can't complete the schema")?;
             sink.write(&sql)?;
         }
+        Ok(())
+    }
+
+    /// Holds the schema that was made against that of the image.
+    pub fn compare(&self) -> Result<()> {
         let left_out: BTreeSet<&str> = self.lacks.iter().map(|lack| lack.index.as_str()).collect();
         let lines = |objects: &[Object],
                      left_out: &BTreeSet<&str>|

@@ -115,3 +115,45 @@ fn every_damaged_table_is_a_gap_of_its_own() {
     assert_eq!(report.tables, gaps, "{report:?}");
     assert!(load(&mut gather.sql.as_slice(), &folder.path().join("ours.db")).is_err());
 }
+
+/// Lines of a schema that SQLite does not understand keep it from every table; not so us.
+#[test]
+fn a_schema_with_a_line_that_makes_no_sense_costs_that_line_only() {
+    for (edit, damaged, missing) in [
+        ("UPDATE sqlite_schema SET sql='CREATE TABLE last(a NONSENSE(((' WHERE name='last'", "last", 900),
+        ("UPDATE sqlite_schema SET sql=NULL WHERE name='last'", "last", 900),
+        ("DELETE FROM sqlite_schema WHERE name='first'", "sqlite_schema", 900), // its index is left
+        ("UPDATE sqlite_schema SET sql='CREATE VIEW v AS SELEC' WHERE name='v'", "sqlite_schema", 0),
+        (
+            "INSERT INTO sqlite_schema VALUES('trigger','tr','gone',0,'CREATE TRIGGER tr AFTER INSERT ON gone BEGIN SELECT 1; END')",
+            "sqlite_schema",
+            0,
+        ),
+    ] {
+        let project = tempfile::tempdir().unwrap();
+        let file = project.path().join("a.db");
+        make(&file);
+        let connection = Connection::open(&file).unwrap();
+        connection.execute_batch(&format!("PRAGMA writable_schema=ON; {edit}")).unwrap();
+        drop(connection);
+        let before = fs::read(&file).unwrap();
+        let outcome = pinned(&[(SafePath::new("a.db").unwrap(), file.clone())]);
+        assert!(outcome.unreadable.is_empty(), "{edit}: {:?}", outcome.unreadable);
+        let (folder, files) = images(&outcome);
+        drop(outcome);
+        assert!(fs::read(&file).unwrap() == before && fs::read(&files[0]).unwrap() == before, "{edit}");
+        let report = check(&files[0]).unwrap();
+        assert!(!report.is_sound(), "{edit}");
+        let mut gather = Gather::default();
+        let dumped = dump(&files[0], &mut gather).unwrap_or_else(|error| panic!("{edit}: {error:#}"));
+        let gaps: Vec<&str> = dumped.gaps.iter().map(|gap| gap.table.as_str()).collect();
+        assert_eq!(gaps, [damaged], "{edit}");
+        assert_eq!(
+            report.tables.iter().any(|table| table == damaged),
+            damaged == "last",
+            "{edit}: {report:?}"
+        );
+        assert_eq!(gather.cuts.len(), 2700 - missing, "{edit}");
+        assert!(load(&mut gather.sql.as_slice(), &folder.path().join("ours.db")).is_err(), "{edit}");
+    }
+}
