@@ -165,8 +165,10 @@ fn write_all(
             .with_context(|| format!("can't read the table {}", object.name))?;
     }
     for object in internal {
-        // Rows of other tables have filled sqlite_sequence.
-        sink.write(format!("DELETE FROM {};\n", quoted(&object.name)).as_bytes())?;
+        // Rows of other tables have filled sqlite_sequence. Others of SQLite's names are nobody's but the user's.
+        if object.name.eq_ignore_ascii_case("sqlite_sequence") {
+            sink.write(format!("DELETE FROM {};\n", quoted(&object.name)).as_bytes())?;
+        }
         catalog::shape(connection, &object.name, false)
             .and_then(|shape| rows.write(&plain(object, &shape, true), sink))
             .and_then(|written| dumped.note(object, written, &mut facts, sink))

@@ -27,7 +27,7 @@ pub struct Schema<'a> {
     image: &'a Connection,
     objects: &'a [Object],
     trial: Connection,
-    /// Statements that put the real text of tables in its place, once their rows are in.
+    /// Statements that put real tables in their places, once their rows are in, for those that get an index.
     mends: Vec<u8>,
     /// Lines of `sqlite_schema`, and texts of other objects, for the end.
     late: Vec<u8>,
@@ -75,7 +75,7 @@ impl<'a> Schema<'a> {
             match self.attempt(&sql, object) {
                 Ok(Made::AsItWas) => return sink.write(&sql).map(|()| None),
                 Ok(Made::WithOtherText) => {
-                    self.mends.extend(mend(object, &object.name)?);
+                    self.late.extend(mend(object, &object.name)?);
                     return sink.write(&sql).map(|()| None);
                 }
                 Err(_) => {} // then a stand-in
@@ -113,7 +113,11 @@ impl<'a> Schema<'a> {
 
     /// Notes what puts the real table in the place of its stand-in.
     fn replace(&mut self, object: &Object, stand_in: &StandIn) -> Result<()> {
-        self.mends.extend(mend(object, &stand_in.name)?);
+        // Indexes need the real table; else there is time until the end, and nothing is read anew.
+        let has_index = |o: &Object| o.kind == "index" && o.sql.is_some() && o.table == object.name;
+        let is_early = stand_in.name != object.name || self.objects.iter().any(has_index);
+        let mends = if is_early { &mut self.mends } else { &mut self.late };
+        mends.extend(mend(object, &stand_in.name)?);
         if stand_in.name != object.name {
             let own = self
                 .objects
