@@ -138,7 +138,7 @@ fn write_all(
     let internal: Vec<&Object> = tables().filter(|object| object.is_internal()).collect();
     let mut schema = Schema::new(connection, &objects)?;
     if encoding != "UTF-8" && tables().next().is_none() {
-        sink.write(KEEP_ENCODING)?;
+        sink.write(keep_encoding(&objects).as_bytes())?;
     }
     // Made first and by hand: sqlite_sequence can outlive the last table that needs it, and ANALYZE would
     // make more or fewer tables, depending on the version.
@@ -214,8 +214,14 @@ fn write_all(
 }
 
 /// A database notes its encoding when the first table or view is made. Where there is none to be made, a view
-/// comes and goes.
-const KEEP_ENCODING: &[u8] = b"CREATE VIEW encoding AS SELECT 1;\nPRAGMA writable_schema=ON;\nDELETE FROM sqlite_schema;\nPRAGMA writable_schema=RESET;\n";
+/// comes and goes. SQLite remembers its name, so that is one that nothing else has.
+fn keep_encoding(objects: &[Object]) -> String {
+    let longest = objects.iter().map(|object| object.name.len()).max().unwrap_or(0);
+    let name = format!("encoding{}", "_".repeat(longest));
+    format!(
+        "CREATE VIEW {name} AS SELECT 1;\nPRAGMA writable_schema=ON;\nDELETE FROM sqlite_schema;\nPRAGMA writable_schema=OFF;\n"
+    )
+}
 
 /// Makes a table and writes its rows.
 fn write_table(

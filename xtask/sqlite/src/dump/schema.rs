@@ -14,7 +14,7 @@ use rusqlite::{Batch, Connection};
 
 use super::stand_in::StandIn;
 use super::{DumpSink, Lack, Reorder};
-use crate::catalog::{self, Object};
+use crate::catalog::{self, KeyPart, Object};
 use crate::{literal, tokens};
 
 const OPEN_SCHEMA: &[u8] = b"PRAGMA writable_schema=ON;\n";
@@ -113,9 +113,13 @@ impl<'a> Schema<'a> {
 
     /// Notes what puts the real table in the place of its stand-in.
     fn replace(&mut self, object: &Object, stand_in: &StandIn) -> Result<()> {
-        // Indexes need the real table; else there is time until the end, and nothing is read anew.
-        let has_index = |o: &Object| o.kind == "index" && o.sql.is_some() && o.table == object.name;
-        let is_early = stand_in.name != object.name || self.objects.iter().any(has_index);
+        // Most indexes are the same on the stand-in; then there is time until the end, and nothing is read anew.
+        let mut is_early = stand_in.name != object.name;
+        for index in
+            self.objects.iter().filter(|o| o.kind == "index" && o.sql.is_some() && o.table == object.name)
+        {
+            is_early |= self.needs_real_table(index, stand_in)?;
+        }
         let mends = if is_early { &mut self.mends } else { &mut self.late };
         mends.extend(mend(object, &stand_in.name)?);
         if stand_in.name != object.name {
@@ -139,6 +143,18 @@ impl<'a> Schema<'a> {
             self.reorder.push(Reorder { table, collations });
         }
         Ok(())
+    }
+
+    /// Whether an index would be another one on the stand-in: with an expression or a WHERE, on a column that is
+    /// not stored, or in another order than that of bytes.
+    fn needs_real_table(&self, index: &Object, stand_in: &StandIn) -> Result<bool> {
+        let sql = "SELECT partial FROM pragma_index_list(?1) WHERE name = ?2";
+        let is_partial: bool = self.image.query_row(sql, [&index.table, &index.name], |row| row.get(0))?;
+        let is_plain = |part: &KeyPart| {
+            let is_stored = part.column.as_ref().is_some_and(|name| stand_in.columns.contains(name));
+            is_stored && part.collation.eq_ignore_ascii_case("BINARY")
+        };
+        Ok(is_partial || !catalog::key_parts(self.image, &index.name)?.iter().all(is_plain))
     }
 
     /// Puts the real tables in their places: after all rows, before the first index.
