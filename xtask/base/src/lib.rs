@@ -24,4 +24,5 @@ pub mod pattern;
 pub mod raw_path;
 pub mod safe_path;
 pub mod tree;
+pub mod usage;
 pub mod write_lock;
