@@ -3,12 +3,14 @@
 //! application (foreign keys, CHECK, NOT NULL) was like that in the original: it is told apart from damage.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rusqlite::Connection;
 
 use super::catalog::{self, quoted};
 use super::open;
+use crate::base::{interrupt, usage};
 
 /// How many messages of each kind are kept.
 const MESSAGES_MAX: usize = 100;
@@ -49,16 +51,32 @@ impl CheckReport {
 /// # Errors
 /// When the file can't be opened or read for another reason than damage.
 pub fn check(image: &Path) -> Result<CheckReport> {
-    let connection = open::immutable(image)?;
+    let mut connection = open::immutable(image)?;
+    let bytes = std::fs::metadata(image).with_context(|| format!("can't read {}", image.display()))?.len();
+    let until = usage::of_thread() + TIME + Duration::from_nanos(bytes.saturating_mul(NANOSECONDS_PER_BYTE));
+    let stop = move || interrupt::check().is_err() || usage::of_thread() > until;
+    connection.progress_handler(STEPS, Some(stop))?;
     let mut report = CheckReport::default();
-    integrity(&connection, &mut report)
-        .and_then(|()| foreign_keys(&connection, &mut report))
-        .with_context(|| format!("can't check {}", image.display()))?;
+    let done = integrity(&connection, &mut report).and_then(|()| foreign_keys(&connection, &mut report));
+    interrupt::check()?;
+    done.map_err(|error| match usage::of_thread() > until {
+        true => error.context("it takes far longer than a database of its size can need"),
+        false => error,
+    })
+    .with_context(|| format!("can't check {}", image.display()))?;
     if !report.is_sound() {
         report.tables = damaged_tables(&connection);
     }
     Ok(report)
 }
+
+/// So many steps of SQLite's machine pass between two looks at the clock.
+const STEPS: i32 = 10_000;
+
+/// What a check may take: a schema can hold expressions and views that never end, and SQLite evaluates CHECKs, and
+/// views behind full-text indexes. Honest ones take about 4 nanoseconds of processor time for each byte.
+const TIME: Duration = Duration::from_secs(10);
+const NANOSECONDS_PER_BYTE: u64 = 2000;
 
 fn integrity(connection: &Connection, report: &mut CheckReport) -> Result<()> {
     match messages(connection, &MESSAGES_MAX.to_string()) {
