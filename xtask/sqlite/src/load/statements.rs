@@ -1,0 +1,181 @@
+//! Cuts a dump into statements and gathers them in batches. Holds one batch, which is short but for a
+//! statement that is long itself.
+
+use std::io::BufRead;
+
+use anyhow::{Context, Result, ensure};
+
+use super::worker::Worker;
+use crate::base::interrupt;
+use crate::statement::Scanner;
+
+/// Rows are gathered up to so many bytes.
+const BATCH: usize = 256 << 10;
+
+/// A statement from here on is alone in memory.
+const LONG: usize = 1 << 20;
+
+/// The longest statement that is no row: SQLite needs about a hundred times its length to read one.
+const SCHEMA_MAX: usize = LONG;
+
+/// The longest row, which is what SQLite takes.
+const ROW_MAX: usize = 1_000_000_000;
+
+/// Statements, one after the other.
+#[derive(Default)]
+pub struct Batch {
+    /// All of them.
+    pub text: Vec<u8>,
+    /// Where each ends in the text, and the line of the dump at which it begins.
+    pub ends: Vec<(usize, u64)>,
+}
+
+impl Batch {
+    /// Bytes of the longest one.
+    pub fn longest(&self) -> usize {
+        let mut start = 0;
+        let lengths = self.ends.iter().map(|(end, _)| end - std::mem::replace(&mut start, *end));
+        lengths.max().unwrap_or(0)
+    }
+
+    /// Whether it is one statement that can take long.
+    pub fn is_other(&self) -> bool {
+        !is_brief(&self.text)
+    }
+
+    /// The memory of an old one.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.text.shrink_to(LONG); // a huge statement must not keep its memory
+        self.ends.clear();
+    }
+}
+
+/// A dump that is being read.
+pub struct Statements<'a> {
+    dump: &'a mut dyn BufRead,
+    scanner: Scanner,
+    batch: Batch,
+    /// Where the current statement begins in the batch, and at which line of the dump.
+    start: usize,
+    first_line: u64,
+    /// The line that is being read.
+    line: u64,
+}
+
+impl<'a> Statements<'a> {
+    /// Begins with line 1.
+    pub fn new(dump: &'a mut dyn BufRead) -> Statements<'a> {
+        let (scanner, batch) = (Scanner::default(), Batch::default());
+        Statements { dump, scanner, batch, start: 0, first_line: 1, line: 1 }
+    }
+
+    /// The line that is being read.
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// The line of a statement that was begun and not ended.
+    pub fn unfinished(&self) -> Option<u64> {
+        (!self.scanner.is_at_start()).then_some(self.first_line)
+    }
+
+    /// Reads on, and hands over what is complete; false at the end of the dump.
+    ///
+    /// # Errors
+    /// When the dump can't be read, a statement is too long, or one before could not be carried out.
+    pub fn next(&mut self, worker: &mut Worker) -> Result<bool> {
+        let line = self.line;
+        let piece = self.dump.fill_buf().with_context(|| format!("can't read the dump after line {line}"))?;
+        if piece.is_empty() {
+            self.send(worker)?;
+            return Ok(false);
+        }
+        interrupt::check()?;
+        if self.batch.text.len() == self.start {
+            // Space between statements belongs to none.
+            let space = piece.iter().take_while(|b| b.is_ascii_whitespace()).count();
+            self.line += newlines(&piece[..space]);
+            self.first_line = self.line;
+            if space > 0 {
+                self.dump.consume(space);
+                return Ok(true);
+            }
+        }
+        let end = self.scanner.feed(piece);
+        let used = end.unwrap_or(piece.len());
+        self.batch.text.extend_from_slice(&piece[..used]);
+        self.line += newlines(&piece[..used]);
+        self.dump.consume(used);
+        let length = self.batch.text.len() - self.start;
+        if length > LONG {
+            worker.wait_until_idle()?;
+            let row = is_row(&self.batch.text[self.start..]);
+            let most = if row { ROW_MAX } else { SCHEMA_MAX };
+            let line = self.first_line;
+            ensure!(
+                length <= most,
+                "the statement that begins at line {line} is longer than a dump's can be"
+            );
+        }
+        if end.is_some() {
+            self.ended(worker)?;
+        }
+        Ok(true)
+    }
+
+    /// The current statement is complete.
+    fn ended(&mut self, worker: &mut Worker) -> Result<()> {
+        let is_brief = is_brief(&self.batch.text[self.start..]);
+        if !is_brief && self.start > 0 {
+            // What can take long goes by itself: it has time of its own.
+            let own = self.batch.text.split_off(self.start);
+            self.send(worker)?;
+            self.batch.text = own;
+        }
+        self.start = self.batch.text.len();
+        self.batch.ends.push((self.start, self.first_line));
+        if !is_brief || self.start >= BATCH {
+            self.send(worker)?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, worker: &mut Worker) -> Result<()> {
+        // A statement cut off is never carried out.
+        self.batch.text.truncate(self.start);
+        self.start = 0;
+        if self.batch.ends.is_empty() {
+            return Ok(());
+        }
+        let is_long = self.batch.text.len() > LONG;
+        self.batch = worker.send(std::mem::take(&mut self.batch))?;
+        if is_long {
+            worker.wait_until_idle()?;
+        }
+        Ok(())
+    }
+}
+
+fn is_row(statement: &[u8]) -> bool {
+    begins(statement, b"INSERT")
+}
+
+fn is_brief(statement: &[u8]) -> bool {
+    is_row(statement) || begins(statement, b"PRAGMA") || begins(statement, b";")
+}
+
+fn begins(statement: &[u8], word: &[u8]) -> bool {
+    statement.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+}
+
+/// How many line feeds there are.
+fn newlines(bytes: &[u8]) -> u64 {
+    let mut rest = bytes;
+    let mut count = 0;
+    // The standard library's search is far faster than a loop.
+    while let Ok(1..) = rest.skip_until(b'\n') {
+        count += 1;
+    }
+    count - u64::from(!bytes.is_empty() && !bytes.ends_with(b"\n"))
+}
