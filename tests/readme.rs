@@ -54,7 +54,7 @@ fn which(tool: &str) -> Option<std::path::PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// What `measure.py` prints is what the README says it prints; a small run proves that it works.
+/// What the measurements print is what the README says they print; a small run proves that they work.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_measurement_can_be_repeated() {
@@ -63,21 +63,24 @@ fn the_measurement_can_be_repeated() {
             return support::system::skip(tool);
         }
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/measure.py");
-    let mut command = Sandbox::new().command("python3");
-    command.current_dir(std::env::temp_dir()).env("TMPDIR", std::env::temp_dir());
-    let ran = command
-        .arg(script)
-        .args(["--rounds", "1", "--megabytes", "2", "--binary"])
-        .arg(support::binary())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&ran.stdout);
-    assert!(
-        ran.status.success() && text.matches("ratio").count() == 2,
-        "{text}{}",
-        String::from_utf8_lossy(&ran.stderr)
-    );
+    for (script, line) in [("measure.py", "ratio"), ("measure_load.py", "times as fast")] {
+        assert!(page("README.md").contains(script), "{script} is not in the README");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci").join(script);
+        let mut command = Sandbox::new().command("python3");
+        command.current_dir(std::env::temp_dir()).env("TMPDIR", std::env::temp_dir());
+        let ran = command
+            .arg(script)
+            .args(["--rounds", "1", "--megabytes", "2", "--binary"])
+            .arg(support::binary())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&ran.stdout);
+        assert!(
+            ran.status.success() && text.matches(line).count() == 2,
+            "{text}{}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+    }
 }
 
 /// The tables of commands and exit codes name what there is.
