@@ -12,7 +12,7 @@ use serde_json::Value;
 use support::framework::write;
 use support::{Sandbox, archives, git};
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "backup",
     "list",
     "show",
@@ -23,6 +23,7 @@ const VERBS: [&str; 16] = [
     "redo",
     "diff",
     "guard",
+    "salvage",
     "status",
     "prune",
     "pin",

@@ -15,6 +15,7 @@ mod pull;
 mod redo;
 mod restore;
 mod restore_git;
+mod salvage;
 mod show;
 mod status;
 mod sync;
@@ -38,6 +39,7 @@ pub use self::pull::Pull;
 pub use self::redo::Redo;
 pub use self::restore::{Restore, Target};
 pub use self::restore_git::{GitTarget, RestoreGit, To};
+pub use self::salvage::Salvage;
 pub use self::status::Status;
 pub use self::sync::Sync;
 use self::table::{GLOBAL, PROGRAM, VERBS, Verb};
@@ -110,6 +112,8 @@ pub enum Command {
     Diff(Diff),
     /// `guard`.
     Guard(Guard),
+    /// `salvage`.
+    Salvage(Salvage),
     /// `status`.
     Status(Status),
     /// `prune`.

@@ -35,6 +35,11 @@ impl Object {
         self.kind == "table" && self.root_page == 0
     }
 
+    /// The statement that made it, where it has one that is valid text.
+    pub fn sql_text(&self) -> Option<&str> {
+        self.sql.as_deref().and_then(|sql| std::str::from_utf8(sql).ok())
+    }
+
     /// Whether SQLite keeps it for itself: its name can't be used by others.
     pub fn is_internal(&self) -> bool {
         self.name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("sqlite_"))

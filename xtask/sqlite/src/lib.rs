@@ -23,6 +23,7 @@ pub mod overwrite;
 pub mod pin;
 pub mod question;
 mod real;
+pub mod salvage;
 mod statement;
 mod table_hash;
 mod tokens;

@@ -14,6 +14,7 @@ mod redo;
 mod remote;
 mod restore;
 mod restore_git;
+mod salvage;
 mod show;
 mod show_plan;
 mod status;
@@ -76,9 +77,14 @@ pub fn run(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
 }
 
 fn dispatch(ui: &Ui, invocation: Invocation) -> Result<Outcome> {
-    let place = place::find(invocation.project.as_deref(), invocation.store.as_deref())?;
+    let place = place::find(invocation.project.as_deref(), invocation.store.as_deref());
+    let place = match &invocation.command {
+        // A database can be salvaged wherever it is.
+        Command::Salvage(options) => return salvage::run(ui, place, options),
+        _ => place?,
+    };
     match invocation.command {
-        Command::Print(_) => Ok(Outcome::Done),
+        Command::Print(_) | Command::Salvage(_) => Ok(Outcome::Done), // done above
         Command::Backup(options) => backup::run(ui, &place, options),
         Command::List => list::run(ui, &place),
         Command::ListForRestore => {
@@ -119,6 +125,7 @@ fn changes_the_project(command: &Command) -> bool {
         | Command::Prune(_)
         | Command::Pull(_)
         | Command::RestoreGit(RestoreGit::List { .. })
+        | Command::Salvage(_)
         | Command::Show(_)
         | Command::Status(_)
         | Command::Sync(_)

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::words::Words;
 use super::{
-    Command, backup, diff, guard, list, pin, prune, pull, redo, restore, restore_git, show, status, sync,
-    undo, unpin, verify,
+    Command, backup, diff, guard, list, pin, prune, pull, redo, restore, restore_git, salvage, show, status,
+    sync, undo, unpin, verify,
 };
 
 /// One option.
@@ -106,6 +106,7 @@ pub static VERBS: &[Verb] = &[
     redo::VERB,
     diff::VERB,
     guard::VERB,
+    salvage::VERB,
     status::VERB,
     prune::VERB,
     pin::VERB,

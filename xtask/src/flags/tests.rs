@@ -104,6 +104,18 @@ fn every_verb_and_option_is_understood() {
                 email: Some("ops@example.com".parse().unwrap()),
             }),
         ),
+        (
+            "salvage a.db --to b.db --merge 2h·ago",
+            Command::Salvage(Salvage {
+                database: "a.db".into(),
+                to: "b.db".into(),
+                merge: Some("2h ago".into()),
+            }),
+        ),
+        (
+            "salvage --to=-b -- --a",
+            Command::Salvage(Salvage { database: "--a".into(), to: "-b".into(), merge: None }),
+        ),
         ("status", Command::Status(Status { age_seconds_max: 93_600 })),
         ("status --max-age 3·days", Command::Status(Status { age_seconds_max: 259_200 })),
         ("restore latest --to x", Command::Restore(restore_to("latest", "x"))),
@@ -202,7 +214,7 @@ fn misuse_is_refused_with_the_reason_and_the_usage() {
         ("--frobnicate list", "unknown option --frobnicate"),
         ("--pin backup", "--pin is an option of backup: write it after the verb"),
         ("backup --pinn", "did you mean --pin?"),
-        ("backup --to x", "--to is an option of restore, not of backup"),
+        ("backup --to x", "--to is an option of restore and salvage, not of backup"),
         ("backup -p", "unknown option -p"),
         ("backup extra", "extra is left over"),
         ("backup --remote x --no-remote", "contradict"),
@@ -228,6 +240,11 @@ fn misuse_is_refused_with_the_reason_and_the_usage() {
         ("list latest", "latest is left over"),
         ("list --full-test", "--full-test is an option of verify, not of list"),
         ("show", "which backup?"),
+        ("salvage", "which database?"),
+        ("salvage a", "--to FILE is missing"),
+        ("salvage a --to", "--to needs a value"),
+        ("salvage a b --to c", "one database can be named; b is left over"),
+        ("salvage a --to b --merge ·", "the name of the backup is empty"),
         ("show a b", "one backup can be named, not 2: a, b"),
         ("verify all latest", "either all or some"),
         ("verify --quick", "unknown option --quick"),
@@ -296,6 +313,8 @@ fn no_option_is_accepted_and_ignored() {
                 ("restore-git", _) => "restore-git a",
                 ("restore", _) => "restore a",
                 ("show", _) => "show a",
+                ("salvage", "--to") => continue, // always needed
+                ("salvage", _) => "salvage a --to b",
                 (name, _) => name,
             };
             let value = match (option.name, option.value) {

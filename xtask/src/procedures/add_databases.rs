@@ -188,6 +188,11 @@ fn names(all: &[String]) -> String {
     if all.len() > NAMES_MAX { format!("{shown} and {} more", all.len() - NAMES_MAX) } else { shown }
 }
 
+/// The command that reads what can be read of a damaged database.
+pub fn salvage(path: &SafePath) -> String {
+    format!("cargo xtask salvage '{path}' --to FILE --merge latest")
+}
+
 fn judge(path: &SafePath, examined: &Examined) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(first) = examined.report.damage.first() {
@@ -201,12 +206,16 @@ fn judge(path: &SafePath, examined: &Examined) -> Vec<Finding> {
             tables => format!(" in the tables {}", names(tables)),
         };
         findings.push(
-            Finding::problem("database-damaged", format!("the database itself is damaged{place}: {first}{more}"))
-                .at(path)
-                .hint(format!(
-                    "this backup is not counted as a good one; what can still be read of it: cargo xtask salvage \
-                     '{path}' --to FILE; or as it was in the last good one: cargo xtask restore latest --only '{path}'"
-                )),
+            Finding::problem(
+                "database-damaged",
+                format!("the database itself is damaged{place}: {first}{more}"),
+            )
+            .at(path)
+            .hint(format!(
+                "this backup is not counted as a good one; what can still be read of it: {}; or as it was in \
+                     the last good one: cargo xtask restore latest --only '{path}'",
+                salvage(path)
+            )),
         );
     }
     if let Some(reason) = &examined.unread {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 
+use super::add_databases::salvage;
 use super::stage_database;
 use crate::base::clock::Instant;
 use crate::base::file_facts::{self, Attributes};
@@ -202,8 +203,9 @@ fn not_opened(path: &SafePath, reason: &str, locked: bool) -> Finding {
         "stop the program that locks it and run backup again".to_owned()
     } else {
         format!(
-            "what can still be read of it: cargo xtask salvage '{path}' --to FILE; or as it was in the last good \
-             backup: cargo xtask restore latest --only '{path}'"
+            "what can still be read of it: {}; or as it was in the last good backup: cargo xtask restore latest \
+             --only '{path}'",
+            salvage(path)
         )
     };
     Finding::problem(if locked { "database-locked" } else { "database-unreadable" }, message)

@@ -27,6 +27,7 @@ pub mod recover;
 mod rename;
 mod room;
 pub mod rotate;
+pub mod salvage;
 pub mod scope;
 pub mod since;
 pub mod stage_database;

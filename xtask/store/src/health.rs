@@ -75,7 +75,7 @@ pub fn judge(seen: &[Seen<'_>], outside: &Outside, age_seconds_max: i64, now: In
         let why = one.entry.state.damage.first().map_or("its size is not what it was", String::as_str);
         let text = format!("backup {} is damaged: {why}", one.known.id);
         findings.push(Finding::problem("damaged", text).hint(
-            "cargo xtask verify BACKUP tells more; rotation removes it when good ones are around it, or remove its files from the store by hand",
+            "cargo xtask verify BACKUP tells more; rotation removes it when good ones are around it, or remove its files from the store by hand; if the database itself is damaged, read what can be read: cargo xtask salvage DATABASE --to FILE --merge latest",
         ));
     }
     findings.extend(of_checks(seen, newest, now));
