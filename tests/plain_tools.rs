@@ -541,6 +541,12 @@ fn by_hand_a_history_in_several_bundles_comes_back() {
         // The next one has another second, and so sorts behind.
         std::thread::sleep(std::time::Duration::from_millis(1100));
     }
+    git(&project, &["checkout", "-q", "--detach"]);
+    git(&project, &["commit", "-q", "--allow-empty", "-m", "only in the reflog"]);
+    let of_reflog = git(&project, &["rev-parse", "HEAD"]);
+    git(&project, &["checkout", "-q", "-"]);
+    back_up(&sandbox);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
     git(&project, &["branch", "-d", "then1"]);
     git(&project, &["branch", "-f", "then2", "HEAD~1"]);
     write(&project, "a.md", "stashed\n");
@@ -549,7 +555,8 @@ fn by_hand_a_history_in_several_bundles_comes_back() {
     git(&project, &["add", "."]);
     recovers_by_hand(&sandbox);
     let bundles = sandbox.path("by hand/backup/git/bundles");
-    assert_eq!(fs::read_dir(bundles).unwrap().count(), 4);
+    assert_eq!(fs::read_dir(bundles).unwrap().count(), 5);
+    git(&project, &["cat-file", "-e", of_reflog.trim()]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::store::Store;
 use super::add_frame::LEVEL;
 use super::prove;
 
-/// No header of a bundle and no reflog is larger than this many bytes; a backup that has one is not built on.
+/// No header of a bundle is larger than this many bytes; a backup that has one is not built on.
 const HEAD_MAX: usize = 64 << 20;
 
 /// What a backup can build on.
@@ -34,6 +34,8 @@ pub struct Newest {
     pub reuse: Arc<Reuse>,
     /// Its history, where something can be built on it.
     pub history: Option<History>,
+    /// Whether its history can't be read.
+    pub is_damaged: bool,
 }
 
 /// The history of an earlier backup.
@@ -59,9 +61,11 @@ impl std::error::Error for Damaged {}
 pub fn newest(store: &Store) -> Option<Newest> {
     let entry = store.list().ok()?.entries.into_iter().rev().find(|entry| !entry.is_damaged())?;
     let (archive, manifest) = prove::open(&entry.archive).ok()?;
-    let history = history(archive, &manifest).ok().flatten();
+    let history = history(archive, &manifest);
+    let is_damaged = history.is_err();
+    let history = history.ok().flatten();
     let reuse = Arc::new(Reuse::of(Archive::open(&entry.archive).ok()?));
-    Some(Newest { id: entry.id, reuse, history })
+    Some(Newest { id: entry.id, reuse, history, is_damaged })
 }
 
 /// What is known of a history that was saved whole.
@@ -84,19 +88,7 @@ fn history(archive: Archive, manifest: &Manifest) -> Result<Option<History>> {
         let size = archive.entry(&path).map_or(0, size);
         bundles.push(Beginning { name: name.clone(), size, bytes });
     }
-    let logs = place("logs")?;
-    let is_log = |entry: &&Entry| {
-        let rest = entry.meta.path.bytes().strip_prefix(logs.bytes());
-        rest.is_some_and(|rest| rest.starts_with(b"/")) && entry.digest.is_some()
-    };
-    let logs: Vec<Vec<u8>> = archive
-        .index()
-        .entries
-        .iter()
-        .filter(is_log)
-        .map(|entry| archive.content(&entry.meta.path, HEAD_MAX as u64))
-        .collect::<Result<_>>()?;
-    let earlier = Earlier::read(facts, &bundles, &logs)?;
+    let earlier = Earlier::read(facts, &bundles)?;
     Ok(earlier.map(|earlier| History { archive, earlier }))
 }
 

@@ -90,14 +90,13 @@ pub fn take(
     let began = Stopwatch::now();
     let mut outside = store.sweep(lock)?.findings;
     let attempt = |reuse: bool| take_inner(project, store, lock, request, reuse, monitor);
-    let taken = attempt(request.reuse).or_else(|error| match error.downcast_ref::<Damaged>() {
+    let mut reuse = request.reuse;
+    let taken = attempt(reuse).or_else(|error| match error.downcast_ref::<Damaged>() {
         None => Err(error),
         Some(Damaged(id)) => {
-            let told = earlier::damaged(id);
-            attempt(false).map(|mut taken| {
-                taken.findings.push(told);
-                taken
-            })
+            reuse = false;
+            outside.push(earlier::damaged(id));
+            attempt(reuse)
         }
     });
     let taken = taken.or_else(|error| {
@@ -107,7 +106,7 @@ pub fn take(
         }
         let text = "the disk was full: the store's trash was emptied, and the backup began again";
         outside.push(Finding::advice("trash-emptied", text));
-        attempt(request.reuse)
+        attempt(reuse)
     });
     let mut taken = taken
         .with_context(|| format!("no backup was made of {}", project.root.display()))
@@ -244,7 +243,8 @@ fn take_inner(
     let mut findings = proven.findings.clone();
     let reused = newest.map(|newest| {
         let Reused { bytes, damaged } = newest.reuse.so_far();
-        findings.extend((damaged > 0).then(|| earlier::damaged(&newest.id)));
+        let is_damaged = damaged > 0 || newest.is_damaged;
+        findings.extend(is_damaged.then(|| earlier::damaged(&newest.id)));
         (newest.id, bytes)
     });
     Ok(Taken { manifest: proven, summary, archive, took: Duration::ZERO, findings, reused })

@@ -1,5 +1,5 @@
-//! Writing the bundle: with `git bundle create` in one call; where objects are missing or damaged, with as
-//! much as can be read; without the git command, with libgit2's pack builder and a header of our own.
+//! Writing the bundle: with `git pack-objects` and a header of our own; where objects are missing or damaged, with as
+//! much as can be read; without the git command, with libgit2's pack builder.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::bundle;
 use super::refs::{self, Refs, Value};
-use super::run::{Input, Program, answer, answer_into, output};
+use super::run::{Answer, Input, Program, answer, answer_into, output};
 use super::twin::Twin;
 use crate::base::failure::tells_of_full_disk;
 use crate::base::file_facts::create_private_file;
@@ -57,21 +57,16 @@ pub(super) fn write(
         }
         return Ok(written);
     };
-    let bundle = |args: &[&str], input: Input<'_>| {
-        let mut command = program.on(&twin.dir);
-        command.args(["bundle", "create", "--quiet"]).arg(path).args(args);
-        answer(command, input)
-    };
     let mut why = String::new();
     if !partial {
-        let whole = bundle(&["--all", "--reflog"], Input::Nothing)?;
+        let whole = pack(twin, program, &["--all", "--reflog"], &listed, path)?;
         if whole.ok {
             written.bundle = Some(path.to_path_buf());
             return Ok(written);
         }
         why = reason(&whole.err);
         room(&whole.err)?;
-        if bundle(&["--all"], Input::Nothing)?.ok {
+        if pack(twin, program, &["--all"], &listed, path)?.ok {
             let what = "what only reflogs hold (older stash entries, amended commits) is not in the backup";
             written.findings.push(problem(format!("{what}: {why}")));
             written.bundle = Some(path.to_path_buf());
@@ -101,13 +96,34 @@ pub(super) fn write(
                 bad.len()
             );
             written.findings.push(problem(what));
-            let stdin = good.join("\n") + "\n";
-            if !good.is_empty() && bundle(&["--stdin"], Input::Bytes(stdin.as_bytes()))?.ok {
+            let listed: Vec<_> = listed.iter().filter(|(_, name)| good.contains(name)).cloned().collect();
+            if !good.is_empty() && pack(twin, program, &[], &listed, path)?.ok {
                 written.bundle = Some(path.to_path_buf());
             }
         }
     }
     Ok(written)
+}
+
+/// Packs everything behind the ids listed, and behind what `also` says, into a bundle. Into a file first: git copies
+/// what is packed already as it is, and compares its checksum only where it does not write to a pipe.
+fn pack(
+    twin: &Twin,
+    program: &Program,
+    also: &[&str],
+    listed: &[(String, String)],
+    path: &Path,
+) -> Result<Answer> {
+    let mut command = program.on(&twin.dir);
+    command.args(["-c", "core.fsync=none", "pack-objects", "--revs", "--quiet", "--delta-base-offset"]);
+    command.args(also).arg(twin.dir.join("whole"));
+    let ids: String = listed.iter().map(|(id, _)| format!("{id}\n")).collect();
+    let packed = answer(command, Input::Bytes(ids.as_bytes()))?;
+    if packed.ok {
+        let pack = twin.dir.join(format!("whole-{}.pack", packed.text()));
+        join(&twin.format, listed, &pack, path)?;
+    }
+    Ok(packed)
 }
 
 /// A history that finds no room is no damaged one: that ends the copying.

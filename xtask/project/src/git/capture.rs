@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::bundle_write::{self, Written, keep};
-use super::increment::{self, Earlier, Since};
+use super::increment::{self, Earlier, Since, bundle_name};
 use super::refs::{self, Refs, Value};
+use super::run::{Input, answer};
 use super::twin::Twin;
 use super::{Git, bundle, trees, trees_library};
 use crate::base::escape::escape;
@@ -16,6 +17,9 @@ use crate::base::facts::GitFacts;
 use crate::base::finding::Finding;
 use crate::base::interrupt;
 use crate::base::safe_path::SafePath;
+
+/// So many commits that only reflogs lead to are listed at most.
+const REFLOG_ONLY_MAX: usize = 1000;
 
 /// A repository's copy, in the scratch folder.
 #[derive(Debug)]
@@ -83,7 +87,8 @@ impl Git {
         let known: BTreeSet<&str> = (twin.refs.values())
             .filter_map(|value| if let Value::Id(id) = value { Some(id.as_str()) } else { None })
             .collect();
-        let wanted = state.mentioned.iter().chain(&work.keep);
+        let of_reflogs = self.only_in_reflogs(&twin)?;
+        let wanted = state.mentioned.iter().chain(&work.keep).chain(&of_reflogs);
         let wanted: BTreeSet<&str> = wanted.map(String::as_str).filter(|id| !known.contains(id)).collect();
         let wanted: Vec<&str> = wanted.into_iter().collect();
         let absent = bundle::absent(self.program.as_ref(), &twin.dir, &wanted)?;
@@ -101,6 +106,23 @@ impl Git {
         let known = earlier.and_then(|earlier| earlier.root_commits(facts.commit.as_deref()));
         facts.root_commits = known.map_or_else(|| self.root_commits(), Ok)?;
         Ok(Capture { carried, bundles: written.bundle.into_iter().collect(), state: files, facts, findings })
+    }
+
+    /// Commits that only reflogs lead to. As refs of ours, the bundle is known to hold them, and they are not packed
+    /// again the next time. Where there are too many of them, or git can't tell, that costs room and nothing else.
+    fn only_in_reflogs(&self, twin: &Twin) -> Result<Vec<String>> {
+        let Some(program) = &self.program else { return Ok(Vec::new()) };
+        let mut command = program.on(&twin.dir);
+        command.args([
+            "rev-list",
+            "--reflog",
+            &format!("--max-count={}", REFLOG_ONLY_MAX + 1),
+            "--not",
+            "--all",
+        ]);
+        let told = answer(command, Input::Nothing)?;
+        let ids: Vec<String> = told.text().lines().filter(|id| refs::is_id(id)).map(str::to_owned).collect();
+        Ok(if told.ok && ids.len() <= REFLOG_ONLY_MAX { ids } else { Vec::new() })
     }
 
     /// The history: what of the earlier bundles is carried over, and what is written now.
@@ -198,10 +220,6 @@ impl Git {
         }
         Ok(())
     }
-}
-
-fn bundle_name(number: usize) -> String {
-    format!("{number:04}.bundle")
 }
 
 fn detached(twin: &Twin) -> Option<String> {

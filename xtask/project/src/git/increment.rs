@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::bundle;
 use super::bundle_write::listed;
-use super::refs::{self, Refs};
+use super::refs::Refs;
 use super::run::{Input, Program, answer, answer_into, output};
 use super::twin::Twin;
 use crate::base::facts::GitFacts;
@@ -51,6 +51,11 @@ pub struct Beginning {
     pub bytes: Vec<u8>,
 }
 
+/// What a bundle is called, by its place in the row.
+pub(super) fn bundle_name(number: usize) -> String {
+    format!("{number:04}.bundle")
+}
+
 /// What came since.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Since {
@@ -63,13 +68,14 @@ pub(super) enum Since {
 }
 
 impl Earlier {
-    /// Reads what a backup's bundles begin with, and its reflogs: everything that these mention was in the bundles.
-    /// `None` when nothing can be built on it.
+    /// Reads what a backup's bundles begin with. Only what they list is known to be in them: a reflog can mention what
+    /// was not there to be packed. `None` when nothing can be built on it.
     ///
     /// # Errors
     /// When they are not the beginnings of bundles.
-    pub fn read(facts: &GitFacts, bundles: &[Beginning], logs: &[Vec<u8>]) -> Result<Option<Earlier>> {
-        if facts.shallow || bundles.is_empty() {
+    pub fn read(facts: &GitFacts, bundles: &[Beginning]) -> Result<Option<Earlier>> {
+        let is_named = |(number, bundle): (usize, &Beginning)| bundle.name == bundle_name(number);
+        if facts.shallow || bundles.is_empty() || !bundles.iter().enumerate().all(is_named) {
             return Ok(None);
         }
         let (mut listed, mut tips) = (BTreeSet::new(), BTreeSet::new());
@@ -79,12 +85,6 @@ impl Earlier {
             ensure!(header.format == facts.object_format, "{} is of another format", beginning.name);
             tips.extend(header.refs.iter().map(|(id, _)| id.clone()));
             listed = header.refs.into_iter().collect();
-        }
-        for log in logs {
-            let words = log.split(|b| *b == b'\n').flat_map(|line| line.split(|b| *b == b' ').take(2));
-            let words =
-                words.filter_map(|word| std::str::from_utf8(word).ok()).filter(|word| refs::is_id(word));
-            tips.extend(words.filter(|word| word.bytes().any(|b| b != b'0')).map(str::to_owned));
         }
         Ok(Some(Earlier {
             format: facts.object_format.clone(),
@@ -143,6 +143,7 @@ pub(super) fn write(
     command.arg("--delta-base-offset");
     let told = answer_into(command, Input::Bytes(not.as_bytes()), create_private_file(&pack)?)?;
     ensure!(told.ok, "git pack-objects failed: {}", told.err);
+    prove(twin, program, &pack)?;
     let is_empty = is_empty(&pack)?;
     if is_empty && listed.iter().cloned().collect::<BTreeSet<_>>() == earlier.listed {
         remove(&pack)?;
@@ -161,8 +162,15 @@ fn remove(path: &Path) -> Result<()> {
     std::fs::remove_file(path).with_context(|| format!("can't remove {}", path.display()))
 }
 
-/// Whether the earlier bundles hold what no ref of now leads to any more: a ref was deleted or rewritten. Ours, and
-/// the stash, whose entries are all of their own, are others every time.
+/// Git copies what is packed already without looking at it: unpacks it once, on what is there.
+fn prove(twin: &Twin, program: &Program, pack: &Path) -> Result<()> {
+    let mut command = program.on(&twin.dir);
+    command.args(["index-pack", "--stdin", "--fix-thin"]);
+    output(command, Input::Rest(File::open(pack)?)).map(drop)
+}
+
+/// Whether the earlier bundles hold what no ref of now leads to any more: a ref was deleted or rewritten, HEAD or the
+/// stash went away. Our refs, and the stash, whose entries are all of their own, are others every time.
 fn forgets(
     twin: &Twin,
     program: &Program,
@@ -170,8 +178,12 @@ fn forgets(
     absent: &BTreeSet<String>,
     listed: &[(String, String)],
 ) -> Result<bool> {
-    let lasts =
-        |name: &str| name.starts_with("refs/") && !name.starts_with("refs/xtask/") && name != "refs/stash";
+    let has_stash = listed.iter().any(|(_, name)| name == "refs/stash");
+    let lasts = |name: &str| match name {
+        "HEAD" | "refs/xtask/head" => true,
+        "refs/stash" => !has_stash,
+        _ => name.starts_with("refs/") && !name.starts_with("refs/xtask/"),
+    };
     let now: BTreeSet<&str> = listed.iter().map(|(id, _)| id.as_str()).collect();
     let then = earlier.listed.iter().filter(|(_, name)| lasts(name)).map(|(id, _)| id.as_str());
     let then: BTreeSet<&str> = then.filter(|id| !now.contains(id)).collect();

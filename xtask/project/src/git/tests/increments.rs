@@ -25,16 +25,7 @@ impl Saved {
                 Beginning { name: name.clone(), size, bytes }
             })
             .collect();
-        let mut logs = Vec::new();
-        collect(&self.source.join("logs"), &mut logs);
-        Earlier::read(&self.facts, &beginnings, &logs).unwrap()
-    }
-}
-
-fn collect(folder: &Path, logs: &mut Vec<Vec<u8>>) {
-    for entry in fs::read_dir(folder).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { collect(&path, logs) } else { logs.push(fs::read(path).unwrap()) }
+        Earlier::read(&self.facts, &beginnings).unwrap()
     }
 }
 
@@ -55,9 +46,16 @@ impl Row {
         Row { sandbox, folder: in_memory::tempdir().unwrap(), saved: Vec::new() }
     }
 
-    /// One backup more; how many bundles came from the one before, and how many bytes are new.
+    /// One backup more, which comes back; how many bundles came from the one before, and how many bytes are new.
     #[track_caller]
     fn back_up(&mut self) -> (usize, u64) {
+        let saved = self.save();
+        self.comes_back();
+        saved
+    }
+
+    #[track_caller]
+    fn save(&mut self) -> (usize, u64) {
         let source = self.folder.path().join(format!("{}", self.saved.len()));
         let scratch = in_memory::tempdir().unwrap();
         let earlier = self.saved.last().and_then(Saved::earlier);
@@ -80,7 +78,6 @@ impl Row {
         }
         assert_eq!(capture.facts.root_commits, git.root_commits().unwrap());
         self.saved.push(Saved { source, facts: capture.facts });
-        self.comes_back();
         (capture.carried.len(), new)
     }
 
@@ -134,7 +131,7 @@ fn only_what_came_since_is_written() {
     row.git(&["stash", "-q"]);
     assert_eq!(row.back_up().0, 5);
     row.git(&["stash", "drop", "-q"]);
-    assert_eq!(row.back_up().0, 6);
+    assert_eq!(row.back_up().0, 0, "what was in the stash does not stay");
 }
 
 /// A deleted branch is not there again, and a rewritten one is as it is now; what nobody leads to any more does not
@@ -148,22 +145,65 @@ fn what_was_rewritten_or_deleted_gives_a_whole_one() {
     row.git(&["checkout", "-q", "main"]);
     assert_eq!(row.back_up().0, 0);
     row.git(&["commit", "-q", "--amend", "-m", "amended"]);
-    assert_eq!(row.back_up().0, 0, "rewritten");
+    assert_eq!(row.back_up().0, 1, "the reflog leads to what was rewritten");
     row.git(&["branch", "-q", "-D", "side"]);
-    assert_eq!(row.back_up().0, 0, "deleted");
+    assert_eq!(row.back_up().0, 2, "the reflog of HEAD leads to what was deleted");
+    row.git(&["branch", "other", "HEAD~2"]);
+    row.git(&["checkout", "-q", "other"]);
+    row.sandbox.commit("other.txt", "other\n");
+    row.git(&["checkout", "-q", "main"]);
+    row.back_up();
+    row.git(&["branch", "-q", "-D", "other"]);
+    row.git(&["reflog", "expire", "--expire=now", "--all"]);
+    assert_eq!(row.back_up().0, 0, "nothing leads there any more");
     // One that was merged leads to nothing else.
     row.git(&["branch", "merged", "HEAD~1"]);
     assert_eq!(row.back_up().0, 1);
     row.git(&["branch", "-q", "-d", "merged"]);
     assert_eq!(row.back_up().0, 2, "nothing is lost with a branch that was merged");
-    // Back by one: ORIG_HEAD leads to the newest commit.
     row.git(&["reset", "-q", "--hard", "HEAD~1"]);
     assert_eq!(row.back_up().0, 3, "back by one");
-    // Forth and back again: what only the reflog knows is new.
+    // Forth and back again: what only the reflog knows is new, once.
     row.sandbox.commit("short.txt", "short\n");
     row.git(&["reset", "-q", "--hard", "HEAD~1"]);
     let (carried, new) = row.back_up();
     assert!(carried == 4 && new > 0);
+    assert_eq!(row.back_up(), (5, 0));
+    // Another repository in the same place, seen from a detached HEAD.
+    row.git(&["checkout", "-q", "--detach"]);
+    row.git(&["branch", "-q", "-D", "main"]);
+    fs::remove_file(row.sandbox.root.join(".git/ORIG_HEAD")).unwrap();
+    row.git(&["reflog", "expire", "--expire=now", "--all"]);
+    row.back_up();
+    row.git(&["checkout", "-q", "--orphan", "main"]);
+    row.sandbox.commit("another.txt", "another\n");
+    row.git(&["reflog", "expire", "--expire=now", "--all"]);
+    assert_eq!(row.back_up().0, 0, "HEAD alone led there");
+}
+
+/// A reflog mentions what was not there to be packed, and is there again later.
+#[test]
+fn what_was_missing_then_is_not_taken_for_saved() {
+    let mut row = Row::new();
+    row.git(&["checkout", "-q", "--detach"]);
+    row.sandbox.commit("lost.txt", "lost\n");
+    let id = row.sandbox.git(&["rev-parse", "HEAD"]);
+    row.git(&["checkout", "-q", "main"]);
+    let (start, end) = id.trim().split_at(2);
+    let object = row.sandbox.root.join(".git/objects").join(start).join(end);
+    let aside = row.folder.path().join("aside");
+    fs::rename(&object, &aside).unwrap();
+    let torn = format!("{} {}", id.trim(), row.sandbox.git(&["rev-parse", "main"]).trim());
+    let log = row.sandbox.root.join(".git/logs/HEAD");
+    let whole = fs::read(&log).unwrap();
+    row.save();
+    fs::rename(&aside, &object).unwrap();
+    // And half a line, as a crash leaves it.
+    fs::write(&log, [&whole, torn.as_bytes()].concat()).unwrap();
+    row.save();
+    fs::write(&log, &whole).unwrap();
+    row.git(&["branch", "rescued", id.trim()]);
+    row.back_up();
 }
 
 #[test]
@@ -210,4 +250,46 @@ fn damage_of_what_is_saved_already_does_not_matter() {
     let scratch = in_memory::tempdir().unwrap();
     let capture = git.capture(scratch.path(), &BTreeSet::new(), &|_| true, earlier.as_ref()).unwrap();
     assert_eq!(capture.carried.len(), 1, "{:?}", capture.findings);
+}
+
+/// A bit of a pack fell over: git would copy the object as it is, and nobody would know before the worst day.
+#[test]
+fn what_is_packed_and_damaged_is_told() {
+    let mut row = Row::new();
+    row.sandbox.write("large.txt", &noise(200_000));
+    row.sandbox.commit("small.txt", "with a large one\n");
+    row.git(&["repack", "-adq"]);
+    let folder = row.sandbox.root.join(".git/objects/pack");
+    let pack = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let pack = pack.filter(|path| path.extension().is_some_and(|end| end == "pack")).last().unwrap();
+    let whole = fs::read(&pack).unwrap();
+    let mut spoiled = whole.clone();
+    let middle = whole.len() / 2;
+    spoiled[middle] ^= 4;
+    fs::set_permissions(&pack, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    fs::write(&pack, &spoiled).unwrap();
+    let git = opened(&row.sandbox.root, Program::find());
+    let scratch = in_memory::tempdir().unwrap();
+    let capture = git.capture(scratch.path(), &BTreeSet::new(), &|_| true, None).unwrap();
+    let told = capture.findings.iter().find(|finding| finding.code == "git-history" && finding.is_problem());
+    assert!(told.is_some(), "{:?}", capture.findings);
+    // The same where the objects are new since the backup before.
+    fs::write(&pack, &whole).unwrap();
+    row.back_up();
+    row.sandbox.write("new.txt", &noise(150_000));
+    row.sandbox.commit("more.txt", "more\n");
+    row.git(&["repack", "-dq"]);
+    let newer = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let newer = newer.filter(|path| path.extension().is_some_and(|end| end == "pack") && *path != pack);
+    let newer = newer.last().unwrap();
+    let mut spoiled = fs::read(&newer).unwrap();
+    let middle = spoiled.len() / 2;
+    spoiled[middle] ^= 4;
+    fs::set_permissions(&newer, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    fs::write(&newer, &spoiled).unwrap();
+    let earlier = row.saved.last().and_then(Saved::earlier);
+    let scratch = in_memory::tempdir().unwrap();
+    let capture = git.capture(scratch.path(), &BTreeSet::new(), &|_| true, earlier.as_ref()).unwrap();
+    assert!(capture.carried.is_empty());
+    assert!(capture.findings.iter().any(|finding| finding.code == "git-history"), "{:?}", capture.findings);
 }
