@@ -39,18 +39,29 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of a store, at once or not at all. `command` is what a user who finds it taken reads.
+    /// Takes the lock of a store, at once or not at all; only where its holder was killed, and a program that it was
+    /// about to start has the file for a moment more, is that waited for. `command` is what a user who finds it taken
+    /// reads.
     ///
     /// # Errors
     /// Of kind `Locked` with who holds it; or when the store can't be written.
     pub fn take(store: &Path, command: &str) -> Result<Lock> {
         let path = store.join(LOCK_FILE);
         let mut file = open(&path).map_err(|error| not_writable(store, error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(taken(store, &mut file)),
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("can't lock {}", path.display()));
+        let until = std::time::Instant::now() + LAST_BREATH;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    let holder = holder(&mut file);
+                    if std::time::Instant::now() > until || !holder.as_ref().is_some_and(Holder::is_dead) {
+                        return Err(taken(store, holder));
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("can't lock {}", path.display()));
+                }
             }
         }
         let host = super::identity::host_name();
@@ -75,11 +86,34 @@ impl Drop for Lock {
     }
 }
 
-fn taken(store: &Path, file: &mut File) -> anyhow::Error {
+/// How long a program that a killed run was about to start may keep its lock.
+const LAST_BREATH: Duration = Duration::from_secs(2);
+
+impl Holder {
+    /// Whether it runs no more. Unknown counts as alive.
+    #[cfg(unix)]
+    fn is_dead(&self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
+        let gone = |pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
+        self.host == super::identity::host_name() && pid.is_some_and(gone)
+    }
+
+    /// There a lock ends with the process that has it.
+    #[cfg(not(unix))]
+    fn is_dead(&self) -> bool {
+        false
+    }
+}
+
+/// Who is named in a lock's file. On Windows a locked file can't be read; and it may just be written. Then nobody is.
+fn holder(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
-    // On Windows a locked file can't be read; and it may just be written. Then nobody is named.
-    let read = file.read_to_string(&mut text).ok();
-    let who = match read.and_then(|_| serde_json::from_str::<Holder>(&text).ok()) {
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn taken(store: &Path, holder: Option<Holder>) -> anyhow::Error {
+    let who = match holder {
         Some(holder) => {
             format!(
                 "{:?}, process {} on {}, since {}",
@@ -230,6 +264,29 @@ mod tests {
         child.wait().unwrap();
         assert!(taken.to_string().contains(&format!("process {}", child.id())), "{taken}");
         Lock::take(store.path(), "x").unwrap();
+    }
+
+    /// As a program that a run started when it was killed: it has the file, and so the lock, for a moment more.
+    #[cfg(unix)]
+    #[test]
+    fn the_last_breath_of_a_killed_run_is_waited_for() {
+        let store = tempfile::tempdir().unwrap();
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        let host = crate::identity::host_name();
+        let holder = Holder { pid: gone.id(), host, command: "x".to_owned(), since: Instant::now() };
+        fs::write(store.path().join(LOCK_FILE), serde_json::to_vec(&holder).unwrap()).unwrap();
+        let held = File::open(store.path().join(LOCK_FILE)).unwrap();
+        held.lock().unwrap();
+        let began = std::time::Instant::now();
+        assert!(Lock::take(store.path(), "y").is_err() && began.elapsed() >= LAST_BREATH);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(100));
+                drop(held);
+            });
+            Lock::take(store.path(), "y").unwrap();
+        });
     }
 
     #[test]

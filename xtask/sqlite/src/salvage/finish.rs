@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::report::{Report, TableReport};
 use super::target::Target;
@@ -36,9 +36,12 @@ pub fn make_the_rest(target: &Target, objects: &[Object], report: &mut Report) -
         }
     }
     for object in objects.iter().filter(|object| object.is_virtual_table()) {
-        target
-            .name_virtual_table(object)
-            .with_context(|| format!("can't name the virtual table {}", object.name))?;
+        if let Err(error) = target.name_virtual_table(object) {
+            if is_disk_full(&error) {
+                return Err(error);
+            }
+            report.problems.push(format!("the virtual table {} can't be named here: {error:#}", object.name));
+        }
     }
     Ok(())
 }
@@ -81,7 +84,8 @@ pub fn prove(made: &Path, objects: &[Object], report: &mut Report) -> Result<()>
     }
     for damage in &found.damage {
         // What a module says of its own tables; the tables themselves are sound.
-        let is_module = objects.iter().any(|o| o.is_virtual_table() && damage.contains(&o.name));
+        let is_module = !damage.starts_with("malformed database schema")
+            && objects.iter().any(|o| o.is_virtual_table() && damage.contains(&o.name));
         if !is_module {
             bail!("the new database is not sound, which is a fault of this tool: {damage}");
         }

@@ -6,7 +6,7 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, params};
 
@@ -15,6 +15,7 @@ use super::shape::{self, Making, TableShape};
 use crate::base::file_facts;
 use crate::catalog::{Object, quoted};
 use crate::open as opening;
+use crate::tokens;
 
 /// The new database, while it is built.
 pub struct Target {
@@ -83,12 +84,20 @@ impl Target {
     /// Names a virtual table, whose module need not be there.
     ///
     /// # Errors
-    /// When the schema can't be written.
+    /// When its statement makes no virtual table, its name is taken, or the schema can't be written.
     pub fn name_virtual_table(&self, object: &Object) -> Result<()> {
+        let sql = object.sql_text().unwrap_or_default();
+        // Any other line without pages makes the whole schema unreadable.
+        let begins = |start: &str| sql.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start));
+        let makes_one = begins("CREATE VIRTUAL TABLE ") && tokens::module(sql.as_bytes()).is_some();
+        ensure!(makes_one, "its statement makes no virtual table");
+        let taken = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)";
+        let is_taken: bool = self.connection.query_row(taken, [&object.name], |row| row.get(0))?;
+        ensure!(!is_taken, "something else has its name");
         self.with_schema_open(|connection| {
             connection.execute(
                 "INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql) VALUES('table',?1,?2,0,?3)",
-                params![object.name, object.table, object.sql_text()],
+                params![object.name, object.name, sql],
             )?;
             Ok(())
         })
