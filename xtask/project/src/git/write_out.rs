@@ -138,6 +138,15 @@ pub fn write_out(git: &Git, commit: &Commit, to: &Path, beside: Option<&Beside<'
     Ok(WrittenOut { commit: commit.clone(), tracked, unwritten, left_out, findings })
 }
 
+/// Bytes that a disk has room for, if it is not full.
+const ROOM: usize = 1 << 20;
+
+/// Whether there is room in a folder: git does not always tell that there was none.
+fn room(folder: &Path) -> std::io::Result<()> {
+    use std::io::Write;
+    tempfile::tempfile_in(folder)?.write_all(&vec![0; ROOM])
+}
+
 /// Where the git command writes the files.
 struct Desk<'a> {
     git: &'a Git,
@@ -180,7 +189,11 @@ impl Desk<'_> {
             return error;
         }
         let why = told.lines().take(3).collect::<Vec<_>>().join("; ");
-        anyhow!("the commit {} can't be written out: {why}", commit.short())
+        let what = format!("the commit {} can't be written out: {why}", commit.short());
+        match room(self.to) {
+            Ok(()) => anyhow!(what),
+            Err(error) => Error::new(error).context(what),
+        }
     }
 
     /// Puts a commit into our index.
