@@ -11,6 +11,8 @@ pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 const HEADER_EXTRA: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
 /// An empty last stored block, CRC 0, length 0.
 const EMPTY_BODY: [u8; 13] = [1, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
+/// Bytes of checksum and length behind a deflate stream.
+const TRAILER: usize = 8;
 /// The most that one member may hold; the writer stays far below.
 pub const LENGTH_MAX: u64 = 4 << 20;
 
@@ -141,7 +143,7 @@ impl Expander {
     /// When any byte is not as the writer writes it, or the length differs.
     pub fn content(&mut self, member: &[u8], length: u64) -> Result<Vec<u8>> {
         ensure!(length <= LENGTH_MAX, "a member of {length} bytes is more than this format allows");
-        ensure!(member.len() >= HEADER.len() + 8, "a gzip member is cut short");
+        ensure!(member.len() >= HEADER.len() + TRAILER, "a gzip member is cut short");
         ensure!(member.starts_with(&HEADER), "a gzip header is not as it was written");
         let length = usize::try_from(length)?;
         // One byte more than promised, so that a longer content shows.
@@ -150,11 +152,26 @@ impl Expander {
         let found = self.0.gzip_decompress(member, &mut out).ok().context("its bytes can't be unpacked")?;
         ensure!(found == length, "a member holds {found} bytes, not {length}");
         out.truncate(found);
-        // The library has compared what follows the stream; the end of the member must be just that.
-        let mut expected = Vec::with_capacity(8);
-        push_trailer(&mut expected, &out);
-        ensure!(member.ends_with(&expected), "bytes follow a gzip member");
+        let mut trailer = Vec::with_capacity(TRAILER);
+        push_trailer(&mut trailer, &out);
+        self.ends_there(member, &trailer, found)?;
         Ok(out)
+    }
+
+    /// Whether nothing follows the deflate stream but its trailer. The library has found the trailer right behind
+    /// the stream, but does not tell where that was. When the member ends in the trailer and has it nowhere else, it
+    /// was there. When the same eight bytes are inside as well, by chance or because somebody put a second stream
+    /// behind the first, the stream must need its very last byte.
+    fn ends_there(&mut self, member: &[u8], trailer: &[u8], length: usize) -> Result<()> {
+        let stream = member.strip_suffix(trailer).and_then(|rest| rest.get(HEADER.len()..));
+        let stream = stream.context("bytes follow a gzip member")?;
+        let beyond = &member[HEADER.len()..member.len() - 1];
+        if beyond.windows(TRAILER).any(|bytes| bytes == trailer) {
+            let shorter = &stream[..stream.len().saturating_sub(1)];
+            let ended = self.0.deflate_decompress(shorter, &mut vec![0; length]);
+            ensure!(ended.is_err(), "bytes follow a gzip member");
+        }
+        Ok(())
     }
 }
 
@@ -204,6 +221,32 @@ mod tests {
             assert!(expander.content(&member[..end], 23).is_err(), "{end}");
         }
         assert!(expander.content(&[member, vec![0]].concat(), 23).is_err());
+    }
+
+    #[test]
+    fn a_second_stream_is_noticed_and_the_same_bytes_by_chance_are_not() {
+        let mut expander = Expander::default();
+        let content = b"row of text, ".repeat(900);
+        let (mut compressor, length) = (Compressor::default(), content.len() as u64);
+        let mut trailer = Vec::new();
+        push_trailer(&mut trailer, &content);
+        for level in [0, 1, 6] {
+            let member = compressor.member(&content, level).unwrap();
+            // Between two trailers: nothing, other bytes, another stream, the same stream.
+            for second in [&b""[..], b"?", &member[HEADER.len()..member.len() - TRAILER], &member] {
+                let forged = [&member, second, &trailer].concat();
+                assert!(expander.content(&forged, length).is_err(), "{level}: {} bytes", second.len());
+            }
+        }
+        // A stored member may hold its own trailer: its last eight bytes can be chosen so, by solving for the CRC; here
+        // any eight bytes that are told to be the trailer stand in for them.
+        for level in [0, 6] {
+            let member = compressor.member(&content, level).unwrap();
+            for inside in [&member[12..20], &member[member.len() - 20..member.len() - 12]] {
+                let told = [&member[..member.len() - TRAILER], inside].concat();
+                expander.ends_there(&told, inside, content.len()).unwrap();
+            }
+        }
     }
 
     #[test]
