@@ -13,6 +13,7 @@ use crate::base::clock::Instant;
 use crate::base::digest::Digest;
 use crate::base::escape::escape;
 use crate::base::safe_path::SafePath;
+use crate::base::seen::Seen;
 use crate::header::{Kind, Meta};
 use crate::member::LENGTH_MAX;
 
@@ -30,6 +31,8 @@ pub struct Entry {
     pub digest: Option<Digest>,
     /// Where a file's content lies, in order, without gaps; empty for an empty file.
     pub chunks: Vec<Chunk>,
+    /// What the file was like when it was read; a field of our own.
+    pub seen: Option<Seen>,
 }
 
 /// A piece of a file's content.
@@ -103,6 +106,8 @@ struct TocEntry {
     chunk_size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     chunk_digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<Seen>,
 }
 
 fn is_zero(value: &u64) -> bool {
@@ -230,7 +235,7 @@ impl Index {
         let digest = line.digest.map(|d| d.parse().map_err(anyhow::Error::msg)).transpose()?;
         let mtime_s = line.modtime.unwrap_or_default().0;
         let meta = Meta { path, mode: line.mode, uid: line.uid, gid: line.gid, mtime_s };
-        self.entries.push(Entry { meta, kind, digest, chunks: chunk.into_iter().collect() });
+        self.entries.push(Entry { meta, kind, digest, chunks: chunk.into_iter().collect(), seen: line.seen });
         Ok(())
     }
 
@@ -296,6 +301,7 @@ fn lines_of<'a>(entry: &'a Entry, offsets: &'a [u64]) -> impl Iterator<Item = To
         uid: entry.meta.uid,
         gid: entry.meta.gid,
         digest: entry.digest.as_ref().map(oci),
+        seen: entry.seen,
         ..TocEntry::default()
     };
     match &entry.kind {
@@ -426,13 +432,14 @@ mod tests {
             kind: Kind::File { size: chunks.iter().map(|c| c.size).sum() },
             digest: Some(digest),
             chunks,
+            seen: None,
         };
         let link = Kind::Link { target: b"\xff".to_vec() };
         Index {
             entries: vec![
-                Entry { meta: meta(b"a"), kind: Kind::Folder, digest: None, chunks: vec![] },
+                Entry { meta: meta(b"a"), kind: Kind::Folder, digest: None, chunks: vec![], seen: None },
                 file(b"a/caf\xe9", vec![chunk(0, 512, 0, 7)]),
-                Entry { meta: meta(b"a/l"), kind: link, digest: None, chunks: vec![] },
+                Entry { meta: meta(b"a/l"), kind: link, digest: None, chunks: vec![], seen: None },
                 file(b"a/big", vec![chunk(1, 0, 0, 10), chunk(2, 0, 10, 5)]),
                 file(b"a/empty", vec![]),
             ],

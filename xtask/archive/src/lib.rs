@@ -4,6 +4,7 @@
 use xtask_base as base;
 
 pub mod audit;
+mod copier;
 pub mod footer;
 pub mod header;
 pub mod index;

@@ -14,6 +14,7 @@ use crate::base::id::BackupId;
 use crate::base::kind::BackupKind;
 use crate::base::raw_path::RawPath;
 use crate::base::safe_path::SafePath;
+use crate::base::seen::SeenDatabase;
 
 /// The format that this program writes, and the highest that it reads.
 pub const FORMAT: u32 = 1;
@@ -45,6 +46,10 @@ pub struct Manifest {
     /// What git was; absent where there was none or it was not saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitFacts>,
+    /// When everything was last read from the project, and not in part taken over from an earlier backup because it
+    /// looked unchanged; absent in backups that were always read in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_in_full: Option<Instant>,
     /// When all databases were pinned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instant: Option<Instant>,
@@ -98,6 +103,9 @@ pub struct Database {
     /// Rows that break a foreign key; they are part of the data and come back as they were.
     #[serde(default)]
     pub foreign_key_violations: u64,
+    /// What its files were like when it was pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<SeenDatabase>,
 }
 
 impl Database {

@@ -17,9 +17,10 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, anyhow};
 
 use crate::base::digest::Digest;
+use crate::copier::Copier;
 use crate::index::Member;
 use crate::member::{Compressor, Expander, Level};
-use crate::reuse::Reuse;
+use crate::reuse::{Hole, Reuse};
 
 /// A member to write.
 pub struct Job {
@@ -31,6 +32,8 @@ pub struct Job {
     pub ranges: Vec<Range<usize>>,
     /// Whether the digest of the whole content is wanted in the member table.
     pub shared: bool,
+    /// Parts of the content that are to come from the earlier archive; zeros stand there.
+    pub holes: Vec<Hole>,
 }
 
 /// What became of a member: its line of the table and the digests of its ranges.
@@ -44,6 +47,11 @@ pub struct Written {
 enum Step {
     Append {
         bytes: Vec<u8>,
+        written: Written,
+    },
+    /// Takes a member over as it is in the earlier archive, from there on.
+    Copy {
+        from: u64,
         written: Written,
     },
     /// Puts other bytes of the same number in the place of a member.
@@ -86,7 +94,7 @@ impl Pipeline {
             })
             .collect();
         let flag = Arc::clone(&failed);
-        let writer = std::thread::spawn(move || write_all(file, &step_queue, &flag));
+        let writer = std::thread::spawn(move || write_all(file, reuse, &step_queue, &flag));
         Pipeline { jobs: Some(jobs), steps: Some(steps), next_step: 0, failed, workers, writer: Some(writer) }
     }
 
@@ -98,6 +106,14 @@ impl Pipeline {
         let number = self.number();
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send((number, job)).is_ok());
         self.after_send(sent)
+    }
+
+    /// Takes a member of the earlier archive over as it is, from so many bytes into that file on.
+    ///
+    /// # Errors
+    /// When writing has failed.
+    pub fn copy(&mut self, from: u64, written: Written) -> Result<()> {
+        self.step(Step::Copy { from, written })
     }
 
     /// Replaces a member that was written stored by other content of the same length.
@@ -182,30 +198,48 @@ fn pack_all(queue: &Mutex<Receiver<(u64, Job)>>, steps: &SyncSender<(u64, Step)>
     loop {
         // A poisoned lock means that another worker panicked; joining reports it.
         let next = queue.lock().map(|queue| queue.recv());
-        let Ok(Ok((number, job))) = next else { return };
-        let digests: Vec<Digest> =
-            job.ranges.iter().map(|range| Digest::of(&job.content[range.clone()])).collect();
-        let digest = job.shared.then(|| Digest::of(&job.content));
-        // One that is not shared is known by its one chunk.
-        let known_by = digest.as_ref().or(digests.first());
-        let known = reuse.zip(known_by).and_then(|(reuse, by)| reuse.member(by, &job.content, &mut expander));
-        let packed = known.map_or_else(|| compressor.member(&job.content, job.level), Ok);
-        let step = match packed {
-            Err(error) => Step::Failed(error),
-            Ok(bytes) => {
-                let member = Member { size: bytes.len() as u64, length: job.content.len() as u64, digest };
-                Step::Append { bytes, written: Written { member, digests } }
-            }
-        };
+        let Ok(Ok((number, mut job))) = next else { return };
+        let step = pack(&mut job, reuse, &mut compressor, &mut expander).unwrap_or_else(Step::Failed);
         if steps.send((number, step)).is_err() {
             return;
         }
     }
 }
 
-fn write_all(file: File, queue: &Receiver<(u64, Step)>, failed: &AtomicBool) -> Result<File> {
+/// One member.
+fn pack(
+    job: &mut Job,
+    reuse: Option<&Reuse>,
+    compressor: &mut Compressor,
+    expander: &mut Expander,
+) -> Result<Step> {
+    let mut known = None;
+    if !job.holes.is_empty() {
+        let reuse = reuse.context("holes are filled from an earlier archive")?;
+        known = reuse.fill(&mut job.content, &job.holes, expander)?;
+    }
+    let digests: Vec<Digest> =
+        job.ranges.iter().map(|range| Digest::of(&job.content[range.clone()])).collect();
+    let digest = job.shared.then(|| Digest::of(&job.content));
+    // One that is not shared is known by its one chunk.
+    let known_by = digest.as_ref().or(digests.first());
+    if known.is_none() {
+        known = reuse.zip(known_by).and_then(|(reuse, by)| reuse.member(by, &job.content, expander));
+    }
+    let bytes = known.map_or_else(|| compressor.member(&job.content, job.level), Ok)?;
+    let member = Member { size: bytes.len() as u64, length: job.content.len() as u64, digest };
+    Ok(Step::Append { bytes, written: Written { member, digests } })
+}
+
+fn write_all(
+    file: File,
+    reuse: Option<Arc<Reuse>>,
+    queue: &Receiver<(u64, Step)>,
+    failed: &AtomicBool,
+) -> Result<File> {
     let mut writing = Writing {
         file: BufWriter::with_capacity(1 << 20, file),
+        copier: reuse.map(Copier::new),
         starts: vec![0],
         reported: 0,
         written: Vec::new(),
@@ -224,11 +258,15 @@ fn write_all(file: File, queue: &Receiver<(u64, Step)>, failed: &AtomicBool) -> 
         }
     }
     outcome?;
+    if let Some(copier) = &mut writing.copier {
+        copier.flush(&mut writing.file)?;
+    }
     writing.file.into_inner().map_err(|error| error.into_error()).context("can't write the archive")
 }
 
 struct Writing {
     file: BufWriter<File>,
+    copier: Option<Copier>,
     /// Where each member starts; the last one is the end.
     starts: Vec<u64>,
     /// How many members have been reported.
@@ -239,11 +277,20 @@ struct Writing {
 impl Writing {
     fn take(&mut self, step: Step) -> Result<()> {
         let end = self.starts.last().copied().unwrap_or_default();
+        if let Some(copier) = self.copier.as_mut().filter(|_| !matches!(step, Step::Copy { .. })) {
+            copier.flush(&mut self.file)?;
+        }
         match step {
             Step::Failed(error) => return Err(error),
             Step::Append { bytes, written } => {
                 self.file.write_all(&bytes)?;
                 self.starts.push(end + bytes.len() as u64);
+                self.written.push(written);
+            }
+            Step::Copy { from, written } => {
+                let copier = self.copier.as_mut().context("members are copied from an earlier archive")?;
+                copier.take(from, written.member.size, &mut self.file)?;
+                self.starts.push(end + written.member.size);
                 self.written.push(written);
             }
             Step::Replace { member, bytes } => {

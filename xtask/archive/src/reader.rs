@@ -90,11 +90,6 @@ impl Archive {
         Ok(Archive { path, file, index, offsets, by_path, seal_offset, sealed })
     }
 
-    /// The file, the index, and where each member starts.
-    pub(super) fn into_parts(self) -> (Mutex<File>, Index, Vec<u64>) {
-        (self.file, self.index, self.offsets)
-    }
-
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -158,6 +153,14 @@ impl Archive {
     /// # Errors
     /// When it is damaged.
     pub(super) fn member(&self, expander: &mut Expander, number: usize) -> Result<Vec<u8>> {
+        Ok(self.raw_member(expander, number)?.1)
+    }
+
+    /// One member as it is in the file, and its content.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub(super) fn raw_member(&self, expander: &mut Expander, number: usize) -> Result<(Vec<u8>, Vec<u8>)> {
         interrupt::check()?;
         let wrong = || format!("{} is damaged in its member {number}", self.path.display());
         let member = self.index.members.get(number).with_context(wrong)?;
@@ -168,7 +171,8 @@ impl Archive {
             file.seek(SeekFrom::Start(offset))?;
             file.read_exact(&mut bytes).with_context(wrong)?;
         }
-        expander.content(&bytes, member.length).with_context(wrong)
+        let content = expander.content(&bytes, member.length).with_context(wrong)?;
+        Ok((bytes, content))
     }
 
     /// A chunk's bytes in its member's content, after comparing the digest.

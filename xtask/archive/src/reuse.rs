@@ -2,28 +2,48 @@
 //! content, so that a repeated backup compresses only what changed. Every archive stays whole: members are
 //! copied, never referred to.
 //!
-//! The earlier archive is believed in nothing. A member is taken over only after it was unpacked and compared,
-//! byte for byte, with the content that was read just now; one that differs or can't be unpacked is counted, and
-//! its content is compressed anew. So damage there never travels.
+//! The earlier archive is believed in nothing. Where the content was read just now, a member is taken over only after it
+//! was unpacked and compared with it, byte for byte; one that differs or can't be unpacked is counted, and its
+//! content is compressed anew. Where the content was not read, because its file did not change, members of large files
+//! are copied as they are, and counted: the archive is good only when all of it was checked afterwards. So damage there
+//! never travels.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use anyhow::{Context, Result};
+
 use crate::base::digest::Digest;
+use crate::header::{self, Kind};
+use crate::index::{Chunk, Entry};
 use crate::member::Expander;
 use crate::reader::Archive;
 
 /// What can be taken over.
 pub struct Reuse {
-    file: Mutex<File>,
-    /// Where a member lies and how long it is, in bytes, by a digest and the length of its content: the digest of
-    /// a shared member's whole content, or of the one chunk in it.
-    members: HashMap<(Digest, u64), (u64, u64)>,
+    archive: Archive,
+    offsets: Vec<u64>,
+    /// Members by a digest and the length of their content: the digest of a shared member's whole content, or of the
+    /// one chunk in it.
+    members: HashMap<(Digest, u64), usize>,
     taken: AtomicU64,
     damaged: AtomicU64,
+    copied: AtomicU64,
+}
+
+/// A part of a shared member's content that is to be filled in from the earlier archive.
+pub struct Hole {
+    /// Where in the new member's content, in bytes.
+    pub at: usize,
+    /// Bytes.
+    pub length: usize,
+    /// The earlier member that holds them,
+    pub member: usize,
+    /// and where in its content.
+    pub inner: usize,
+    /// Their digest.
+    pub digest: Digest,
 }
 
 /// What was taken over.
@@ -33,49 +53,113 @@ pub struct Reused {
     pub bytes: u64,
     /// So many members that were not what the earlier archive's index says.
     pub damaged: u64,
+    /// So many of the bytes were copied without a look at them: the new archive has yet to be checked.
+    pub unchecked: u64,
 }
+
+/// The earlier archive does not hold what its index says, and what it should hold was not read from the disk.
+#[derive(Debug)]
+pub struct Broken;
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the earlier archive is damaged")
+    }
+}
+
+impl std::error::Error for Broken {}
 
 impl Reuse {
     /// What an archive has to offer.
     pub fn of(archive: Archive) -> Reuse {
-        let (file, index, offsets) = archive.into_parts();
+        let index = archive.index();
         let mut members = HashMap::new();
-        let place = |number: usize| -> Option<((u64, u64), u64)> {
-            let member = index.members.get(number)?;
-            Some(((*offsets.get(number)?, member.size), member.length))
-        };
         for (number, member) in index.members.iter().enumerate() {
-            if let (Some(digest), Some((place, length))) = (member.digest, place(number)) {
-                members.insert((digest, length), place);
+            if let Some(digest) = member.digest {
+                members.insert((digest, member.length), number);
             }
         }
         for chunk in index.entries.iter().flat_map(|entry| &entry.chunks) {
             // One that has a member of its own; the last of a file has the padding in it, too.
-            let is_shared = index.members.get(chunk.member).is_none_or(|member| member.digest.is_some());
-            if let (false, Some((place, length))) = (is_shared, place(chunk.member)) {
-                members.insert((chunk.digest, length), place);
+            if let Some(member) = index.members.get(chunk.member).filter(|member| member.digest.is_none()) {
+                members.insert((chunk.digest, member.length), chunk.member);
             }
         }
-        Reuse { file, members, taken: AtomicU64::new(0), damaged: AtomicU64::new(0) }
+        let offsets = index.offsets();
+        let (taken, damaged, copied) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Reuse { archive, offsets, members, taken, damaged, copied }
+    }
+
+    /// The earlier archive.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// Whether each chunk of a file of the earlier archive is alone in its member.
+    pub fn has_own_members(&self, entry: &Entry) -> bool {
+        let alone = |chunk: &Chunk| {
+            let member = self.archive.index().members.get(chunk.member);
+            let end = chunk.start + chunk.size;
+            let Kind::File { size } = entry.kind else { return false };
+            // The last one has the padding of the file in it.
+            let padding = if end == size { header::padding(size) as u64 } else { 0 };
+            member.is_some_and(|m| m.digest.is_none() && chunk.inner == 0 && m.length == chunk.size + padding)
+        };
+        !entry.chunks.is_empty() && entry.chunks.iter().all(alone)
+    }
+
+    /// Where a member lies and how long it is, in bytes; and the length of its content.
+    pub(super) fn place(&self, number: usize) -> Option<((u64, u64), u64)> {
+        let member = self.archive.index().members.get(number)?;
+        Some(((*self.offsets.get(number)?, member.size), member.length))
+    }
+
+    /// Fills the holes of a shared member's content, and checks what is put there; the member as it is in the earlier
+    /// archive, where the content is just that of one there.
+    ///
+    /// # Errors
+    /// [`Broken`] when the earlier archive does not hold what its index says.
+    pub(super) fn fill(
+        &self,
+        content: &mut [u8],
+        holes: &[Hole],
+        expander: &mut Expander,
+    ) -> Result<Option<Vec<u8>>> {
+        let mut only = None;
+        for run in holes.chunk_by(|one, other| one.member == other.member) {
+            let Some(first) = run.first() else { continue };
+            let (bytes, earlier) = self.archive.raw_member(expander, first.member).context(Broken)?;
+            for hole in run {
+                let from = earlier.get(hole.inner..hole.inner + hole.length);
+                let from = from.filter(|from| Digest::of(from) == hole.digest).context(Broken)?;
+                let to = content.get_mut(hole.at..hole.at + hole.length);
+                to.context("a hole lies in its content")?.copy_from_slice(from);
+            }
+            only = (run.len() == holes.len() && earlier == content).then_some(bytes);
+        }
+        if let Some(bytes) = &only {
+            self.taken.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        Ok(only)
+    }
+
+    /// Opens the earlier archive once more, for copying from it.
+    pub(super) fn open(&self) -> Result<File> {
+        Ok(File::open(self.archive.path())?)
+    }
+
+    /// Counts bytes that are copied.
+    pub(super) fn count_copied(&self, bytes: u64) {
+        self.copied.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The member that holds exactly this content, by the digest of all of it or of the one chunk in it; `None` when there is none, or it is not
     /// what it should be.
     pub(super) fn member(&self, digest: &Digest, content: &[u8], expander: &mut Expander) -> Option<Vec<u8>> {
         let length = content.len() as u64;
-        let &(offset, size) = self.members.get(&(*digest, length))?;
-        let mut read = || -> anyhow::Result<Vec<u8>> {
-            // Within the bounds of what deflate adds: the index was checked.
-            let mut bytes = vec![0; usize::try_from(size)?];
-            {
-                let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                file.seek(SeekFrom::Start(offset))?;
-                file.read_exact(&mut bytes)?;
-            }
-            anyhow::ensure!(expander.content(&bytes, length)? == content, "it holds something else");
-            Ok(bytes)
-        };
-        let member = read().ok();
+        let &number = self.members.get(&(*digest, length))?;
+        let read = self.archive.raw_member(expander, number);
+        let member = read.ok().filter(|(_, earlier)| earlier == content).map(|(bytes, _)| bytes);
         match &member {
             Some(bytes) => self.taken.fetch_add(bytes.len() as u64, Ordering::Relaxed),
             None => self.damaged.fetch_add(1, Ordering::Relaxed),
@@ -85,6 +169,8 @@ impl Reuse {
 
     /// What was taken over so far.
     pub fn so_far(&self) -> Reused {
-        Reused { bytes: self.taken.load(Ordering::Relaxed), damaged: self.damaged.load(Ordering::Relaxed) }
+        let unchecked = self.copied.load(Ordering::Relaxed);
+        let bytes = self.taken.load(Ordering::Relaxed) + unchecked;
+        Reused { bytes, damaged: self.damaged.load(Ordering::Relaxed), unchecked }
     }
 }

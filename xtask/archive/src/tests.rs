@@ -121,7 +121,7 @@ fn what_an_earlier_archive_holds_is_taken_over() {
     let reuse = Arc::new(Reuse::of(Archive::open(&earlier.path).unwrap()));
     let later = write_with(300_000, 400, Some(Arc::clone(&reuse)));
     assert_eq!(fs::read(&later.path).unwrap(), fs::read(&earlier.path).unwrap());
-    let Reused { bytes, damaged } = reuse.so_far();
+    let Reused { bytes, damaged, .. } = reuse.so_far();
     let size = fs::metadata(&earlier.path).unwrap().len();
     // Not the headers of large files, and neither checksums nor index; `taken back` was handed in, too.
     assert!(damaged == 0 && bytes > size * 3 / 4, "{bytes} of {size} bytes");
@@ -164,6 +164,82 @@ fn damage_is_not_taken_over() {
         }
     }
     assert!(noticed > 3000 && meaningless < 20, "{noticed} and {meaningless} of {} bytes", bytes.len());
+}
+
+/// Everything of an earlier archive carried over, none of it read from anywhere else.
+fn carry_all(earlier: &Sample) -> anyhow::Result<(tempfile::TempDir, Archive)> {
+    let reuse = Arc::new(Reuse::of(Archive::open(&earlier.path)?));
+    let folder = in_memory::tempdir()?;
+    let path = folder.path().join("b.tar.gz");
+    let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+    let mut writer = Writer::new(file, 2, 6, Some(Arc::clone(&reuse)))?;
+    for entry in &reuse.archive().index().entries {
+        let meta = entry.meta.clone();
+        match &entry.kind {
+            _ if entry.meta.path.bytes().starts_with(b".no") || entry.meta.path.name() == b"SHA256SUMS" => {}
+            Kind::Folder => writer.folder(meta)?,
+            Kind::Link { target } => writer.link(meta, target.clone())?,
+            Kind::File { size: 0 } => writer.small(meta, b"")?,
+            Kind::File { .. } => assert!(writer.carry(meta, entry)?),
+        }
+    }
+    writer.finish(1_700_000_000)?;
+    Ok((folder, Archive::open(&path)?))
+}
+
+#[test]
+fn what_is_carried_over_unread_is_what_was_there() {
+    let earlier = write(300_000, 400);
+    let (folder, later) = carry_all(&earlier).unwrap();
+    audit(&later, &()).unwrap();
+    let said = |archive: &Archive| -> Vec<_> {
+        let entries = archive.index().entries.iter();
+        entries.map(|entry| (entry.meta.clone(), entry.kind.clone(), entry.digest)).collect()
+    };
+    assert!(said(&later) == said(&Archive::open(&earlier.path).unwrap()));
+    drop(folder);
+    // And so it is when the members are cut elsewhere: one file less, in front of all others.
+    let earlier = write(300_000, 401);
+    let reuse = Arc::new(Reuse::of(Archive::open(&earlier.path).unwrap()));
+    let folder = in_memory::tempdir().unwrap();
+    let path = folder.path().join("b.tar.gz");
+    let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
+    let mut writer = Writer::new(file, 2, 6, Some(Arc::clone(&reuse))).unwrap();
+    writer.folder(meta(b"backup")).unwrap();
+    let kept = &earlier.contents[3..earlier.contents.len() - 2];
+    for (name, _) in kept {
+        let entry = reuse.archive().entry(&SafePath::new(name.as_slice()).unwrap()).unwrap();
+        assert!(writer.carry(entry.meta.clone(), entry).unwrap());
+    }
+    writer.finish(1_700_000_000).unwrap();
+    let later = Archive::open(&path).unwrap();
+    audit(&later, &()).unwrap();
+    for (name, content) in kept {
+        assert_eq!(&later.content(&SafePath::new(name.as_slice()).unwrap(), 1 << 30).unwrap(), content);
+    }
+}
+
+/// Promise: damage never travels, also where nothing was read: it shows while writing or when the result is checked.
+#[test]
+fn damage_is_not_carried_over() {
+    let earlier = write(200_000, 6);
+    let bytes = fs::read(&earlier.path).unwrap();
+    let mut noticed = 0;
+    for at in (0..bytes.len()).step_by(61) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(&earlier.path, &flipped).unwrap();
+        let carried =
+            carry_all(&earlier).and_then(|(folder, later)| audit(&later, &()).map(|_| (folder, later)));
+        let Ok((_folder, later)) = carried else {
+            noticed += 1;
+            continue;
+        };
+        for (name, content) in &earlier.contents {
+            assert_eq!(&later.content(&SafePath::new(name.as_slice()).unwrap(), 1 << 30).unwrap(), content);
+        }
+    }
+    assert!(noticed > 2000, "{noticed} of {}", bytes.len() / 61);
 }
 
 /// Promise: verify notices every flipped byte, also without the `.sha256` file. There is no exception: gzip

@@ -14,13 +14,16 @@ use flate2::{Compression, GzBuilder};
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::safe_path::SafePath;
+use crate::base::seen::Seen;
 use crate::footer;
 use crate::header::{self, BLOCK, Kind, Meta};
 use crate::index::{Chunk, Entry, INDEX_NAME, Index};
 use crate::member::{Level, stored};
 use crate::pipeline::{Job, Pipeline};
-use crate::reuse::Reuse;
+use crate::reuse::{Hole, Reuse};
 use crate::sums;
+
+mod carry;
 
 /// Files up to this many bytes share members.
 pub const SMALL_MAX: usize = 128 << 10;
@@ -66,7 +69,10 @@ pub struct Writer {
     places: Vec<Vec<(usize, u64, u64)>>,
     group: Vec<u8>,
     group_places: Vec<(usize, u64, u64)>,
+    /// What of the group is still to be filled in.
+    holes: Vec<Hole>,
     level: Level,
+    reuse: Option<Arc<Reuse>>,
     open: Option<Open>,
     index: Index,
 }
@@ -78,13 +84,15 @@ impl Writer {
     /// When writing fails.
     pub fn new(file: File, workers: usize, level: Level, reuse: Option<Arc<Reuse>>) -> Result<Writer> {
         let mut writer = Writer {
-            pipeline: Pipeline::start(file, workers, reuse),
+            pipeline: Pipeline::start(file, workers, reuse.clone()),
             entries: Vec::new(),
             members: 0,
             places: Vec::new(),
             group: Vec::new(),
             group_places: Vec::new(),
+            holes: Vec::new(),
             level,
+            reuse,
             open: None,
             index: Index::default(),
         };
@@ -114,7 +122,7 @@ impl Writer {
         let block = header::write(&meta, &kind)?;
         self.group.extend_from_slice(&block);
         let cut = self.cut_here(meta.path.bytes());
-        self.entries.push(Entry { meta, kind, digest: None, chunks: Vec::new() });
+        self.entries.push(Entry { meta, kind, digest: None, chunks: Vec::new(), seen: None });
         if cut { self.end_group() } else { Ok(()) }
     }
 
@@ -134,7 +142,7 @@ impl Writer {
         self.group.resize(self.group.len() + header::padding(size), 0);
         let cut = self.cut_here(meta.path.bytes());
         let digest = content.is_empty().then(|| Digest::of(b""));
-        self.entries.push(Entry { meta, kind: Kind::File { size }, digest, chunks: Vec::new() });
+        self.entries.push(Entry { meta, kind: Kind::File { size }, digest, chunks: Vec::new(), seen: None });
         if cut { self.end_group() } else { Ok(()) }
     }
 
@@ -148,8 +156,23 @@ impl Writer {
             return Ok(());
         }
         let content = std::mem::take(&mut self.group);
-        let places = std::mem::take(&mut self.group_places);
-        self.submit(content, self.level, places, true)
+        let (places, holes) = (std::mem::take(&mut self.group_places), std::mem::take(&mut self.holes));
+        self.hand_in(Job { content, level: self.level, ranges: Vec::new(), shared: true, holes }, places)
+    }
+
+    /// Has what follows begin in a member of its own, so that what comes before may differ each time.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn end_shared(&mut self) -> Result<()> {
+        self.end_group()
+    }
+
+    /// Notes what the file added last was like when it was read.
+    pub fn note_seen(&mut self, seen: Option<Seen>) {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.seen = seen;
+        }
     }
 
     fn submit(
@@ -159,9 +182,13 @@ impl Writer {
         places: Vec<(usize, u64, u64)>,
         shared: bool,
     ) -> Result<()> {
+        self.hand_in(Job { content, level, ranges: Vec::new(), shared, holes: Vec::new() }, places)
+    }
+
+    fn hand_in(&mut self, mut job: Job, places: Vec<(usize, u64, u64)>) -> Result<()> {
         // Places lie in the content, which is in memory.
-        let ranges = places.iter().map(|&(_, at, size)| at as usize..(at + size) as usize).collect();
-        self.pipeline.submit(Job { content, level, ranges, shared })?;
+        job.ranges = places.iter().map(|&(_, at, size)| at as usize..(at + size) as usize).collect();
+        self.pipeline.submit(job)?;
         self.places.push(places);
         self.members += 1;
         Ok(())
@@ -176,7 +203,13 @@ impl Writer {
         self.end_group()?;
         let block = header::write(&meta, &Kind::File { size: 0 })?;
         let (entry, header_member) = (self.entries.len(), self.members);
-        self.entries.push(Entry { meta, kind: Kind::File { size: 0 }, digest: None, chunks: Vec::new() });
+        self.entries.push(Entry {
+            meta,
+            kind: Kind::File { size: 0 },
+            digest: None,
+            chunks: Vec::new(),
+            seen: None,
+        });
         self.submit(block, 0, Vec::new(), false)?;
         self.open = Some(Open { entry, header_member, size: 0, hasher: Hasher::new(), level, pending: None });
         Ok(())

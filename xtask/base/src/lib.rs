@@ -23,6 +23,7 @@ pub mod parallel;
 pub mod pattern;
 pub mod raw_path;
 pub mod safe_path;
+pub mod seen;
 pub mod tree;
 pub mod usage;
 pub mod write_lock;

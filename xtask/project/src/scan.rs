@@ -79,6 +79,9 @@ pub struct Scan {
 /// What git makes of a path (raw bytes; and whether it is a folder).
 pub type ClassOf<'a> = dyn Fn(&[u8], bool) -> Class + 'a;
 
+/// Whether a file is known to be no database: as it is now, an earlier backup has read it.
+pub type IsPlain<'a> = dyn Fn(&SafePath, &Identity) -> bool + 'a;
+
 /// Whether git tracks something below a folder (raw bytes).
 pub type TrackedBelow<'a> = dyn Fn(&[u8]) -> bool + 'a;
 
@@ -91,10 +94,11 @@ pub fn scan(
     project: &Project,
     class: &ClassOf<'_>,
     tracked_below: &TrackedBelow<'_>,
+    is_plain: &IsPlain<'_>,
     skip: &[PathBuf],
     also: &BTreeSet<SafePath>,
 ) -> Result<Scan> {
-    let mut walked = walk::walk(project, class, tracked_below, skip)?;
+    let mut walked = walk::walk(project, class, tracked_below, is_plain, skip)?;
     let mut scan = Scan { findings: walked.findings, ..Scan::default() };
 
     for database in project.config.databases.iter().flatten() {

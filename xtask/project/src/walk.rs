@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use super::left_out::Ledger;
 use super::root::{Project, canonical};
-use super::scan::{Class, ClassOf, Entry, EntryKind, TrackedBelow};
+use super::scan::{Class, ClassOf, Entry, EntryKind, IsPlain, TrackedBelow};
 use super::{caches, databases, remarks};
 use crate::base::failure::{Failure, Kind};
 use crate::base::finding::Finding;
@@ -61,6 +61,7 @@ struct Walk<'a> {
     project: &'a Project,
     class: &'a ClassOf<'a>,
     tracked_below: &'a TrackedBelow<'a>,
+    is_plain: &'a IsPlain<'a>,
     skip: Vec<PathBuf>,
     configured: Option<BTreeSet<&'a SafePath>>,
     waiting: Vec<Place>,
@@ -77,6 +78,7 @@ pub fn walk<'a>(
     project: &'a Project,
     class: &'a ClassOf<'a>,
     tracked_below: &'a TrackedBelow<'a>,
+    is_plain: &'a IsPlain<'a>,
     skip: &[PathBuf],
 ) -> Result<Walked> {
     // A folder that is not there yet can't be met on the way.
@@ -91,6 +93,7 @@ pub fn walk<'a>(
         project,
         class,
         tracked_below,
+        is_plain,
         skip,
         configured: project.config.databases.as_ref().map(|list| list.iter().collect()),
         waiting: vec![root],
@@ -204,6 +207,9 @@ impl Walk<'_> {
         }
         let only_tracked = place.cache.is_some();
         if only_tracked && (self.class)(item.path.bytes(), false) != Class::Tracked {
+            return Ok(false);
+        }
+        if (self.is_plain)(&item.path, &file_facts::identity(&item.meta)) {
             return Ok(false);
         }
         databases::has_header(&item.on_disk, item.meta.len())

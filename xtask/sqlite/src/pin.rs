@@ -23,6 +23,7 @@ use crate::base::file_facts::{self, Identity};
 use crate::base::finding::Finding;
 use crate::base::interrupt;
 use crate::base::safe_path::SafePath;
+use crate::base::seen::SeenDatabase;
 
 /// A database whose content stands still for this object: an open read transaction. Dropping it ends that
 /// and changes nothing in the project. In rollback-journal mode writers wait as long as it lives.
@@ -32,6 +33,7 @@ pub struct Pinned {
     connection: Connection,
     /// Set when SQLite could not read it under a lock, and what the file was then.
     unlocked: Option<Identity>,
+    seen: Option<SeenDatabase>,
 }
 
 /// A database that could not be pinned.
@@ -63,6 +65,12 @@ impl Pinned {
         &self.path
     }
 
+    /// What its files were like when it was pinned: if they were so at some time before, and are not freshly written,
+    /// then nothing was written in between, and it holds what it held.
+    pub fn seen(&self) -> Option<&SeenDatabase> {
+        self.seen.as_ref()
+    }
+
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -92,7 +100,8 @@ pub fn pin(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<PinO
     for (path, file) in sorted {
         match open_live(&file) {
             Ok(connection) => {
-                candidates.push(Candidate { path, file, reader: connection, failed: None, unlocked: None });
+                let (failed, unlocked, seen) = (None, None, None);
+                candidates.push(Candidate { path, file, reader: connection, failed, unlocked, seen });
             }
             Err(error) => outcome.unreadable.push(unreadable(path, &file, &error)),
         }
@@ -110,6 +119,8 @@ pub fn pin(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<PinO
             continue;
         }
         let busy = begin_all(&mut candidates);
+        // Under the locks, so that what is seen is of the same instant.
+        candidates.iter_mut().for_each(Candidate::look);
         let instant = Instant::now();
         lockers.release();
         if busy && !last {
@@ -153,6 +164,7 @@ struct Candidate {
     reader: Connection,
     failed: Option<rusqlite::Error>,
     unlocked: Option<Identity>,
+    seen: Option<SeenDatabase>,
 }
 
 impl Candidate {
@@ -185,6 +197,12 @@ impl Candidate {
         }
     }
 
+    /// Looks at the files. What can't be looked at has to be read.
+    fn look(&mut self) {
+        let locked = self.failed.is_none() && self.unlocked.is_none();
+        self.seen = if locked { SeenDatabase::look(&self.file).ok().flatten() } else { None };
+    }
+
     /// Ends the read transaction, to try again.
     fn end(&mut self) {
         // Fails only when no transaction is open, which is what is wanted.
@@ -200,9 +218,9 @@ impl Candidate {
     }
 
     fn finish(self, outcome: &mut PinOutcome) {
-        let Candidate { path, file, reader, failed, unlocked } = self;
+        let Candidate { path, file, reader, failed, unlocked, seen } = self;
         match failed {
-            None => outcome.pinned.push(Pinned { path, file, connection: reader, unlocked }),
+            None => outcome.pinned.push(Pinned { path, file, connection: reader, unlocked, seen }),
             Some(error) => outcome.unreadable.push(unreadable(path, &file, &error)),
         }
     }

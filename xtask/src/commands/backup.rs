@@ -11,6 +11,7 @@ use crate::flags;
 use crate::procedures::place::Place;
 use crate::procedures::rotate;
 use crate::procedures::take::{self, Request, Taken};
+use crate::procedures::unchanged::Unread;
 use crate::procedures::upload;
 use crate::store::remote::Remote;
 use crate::ui::{self, Ui};
@@ -26,6 +27,7 @@ struct Document<'a> {
     sha256: String,
     bytes: u64,
     reused: Option<Reused>,
+    unread: Unread,
     seconds: f64,
     store: String,
     removed: Vec<String>,
@@ -69,6 +71,7 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
         dumps: !options.no_sql && project.config.sql_dump,
         also: BTreeSet::new(),
         reuse: !options.no_reuse,
+        full_read: options.full_read,
     };
     let mut line = Run::begin("backup");
     let progress = ui.progress();
@@ -116,6 +119,7 @@ pub fn run(ui: &Ui, place: &Place, options: flags::Backup) -> Result<Outcome> {
         sha256: taken.summary.archive_sha256.to_string(),
         bytes: taken.summary.archive_bytes,
         reused: taken.reused.as_ref().map(|(id, bytes)| Reused { from: id.to_string(), bytes: *bytes }),
+        unread: taken.unread,
         seconds,
         store: store.root().display().to_string(),
         removed,
@@ -167,10 +171,19 @@ fn report(ui: &Ui, taken: &Taken) {
     }
 }
 
-/// `; 60 MiB of it as in 20251201_120000`, where it is worth a word.
+/// `; 60 MiB of it as in 20251201_120000`, where it is worth a word, and what was not even read.
 fn reused(taken: &Taken) -> String {
+    let unread = &taken.unread;
+    let counted = match unread.files + unread.databases {
+        0 => String::new(),
+        _ => format!(
+            " ({} and {} unchanged, not read again)",
+            ui::counted(unread.files, "file", "files"),
+            ui::counted(unread.databases, "database", "databases")
+        ),
+    };
     match &taken.reused {
-        Some((id, bytes)) if *bytes > 0 => format!("; {} of it as in {id}", ui::size(*bytes)),
+        Some((id, bytes)) if *bytes > 0 => format!("; {} of it as in {id}{counted}", ui::size(*bytes)),
         _ => String::new(),
     }
 }

@@ -177,6 +177,7 @@ fn before(
         dumps: project.config.sql_dump,
         also: BTreeSet::new(),
         reuse: true,
+        full_read: false,
     };
     let progress = ui.progress();
     let taken = take::take(project, &store, &lock, &request, &progress);

@@ -25,6 +25,7 @@ gets its name in the store. Nothing in the project is changed, and others may go
         value("--kind", "K", "why it is taken: manual (default), scheduled or guard"),
         switch("--no-sql", "leave out the SQL dumps; the databases themselves are always in it"),
         switch("--no-reuse", "compress everything anew, also what the newest backup holds already"),
+        switch("--full-read", "read everything, also what looks as it did in the newest backup"),
         value("--remote", "DEST", "where to upload it; default: REMOTE_BACKUP_DEST, else the configuration"),
         switch("--no-remote", "upload nothing"),
         switch("--adopt", "make this working copy the owner of a store that belongs to another one"),
@@ -62,6 +63,8 @@ pub struct Backup {
     pub no_remote: bool,
     /// `--no-reuse`: compress everything anew.
     pub no_reuse: bool,
+    /// `--full-read`: read everything.
+    pub full_read: bool,
 }
 
 /// The kinds of backup that can be asked for.
@@ -93,8 +96,9 @@ fn read(words: &mut Words) -> Result<Command> {
     let (pin, no_sql, adopt) = (words.switch("--pin"), words.switch("--no-sql"), words.switch("--adopt"));
     let remote = words.value("--remote").as_ref().map(text).transpose()?;
     let (no_remote, no_reuse) = (words.switch("--no-remote"), words.switch("--no-reuse"));
+    let full_read = words.switch("--full-read");
     if no_remote && remote.is_some() {
         bail!("--remote and --no-remote contradict each other");
     }
-    Ok(Command::Backup(Backup { label, pin, kind, no_sql, adopt, remote, no_remote, no_reuse }))
+    Ok(Command::Backup(Backup { label, pin, kind, no_sql, adopt, remote, no_remote, no_reuse, full_read }))
 }

@@ -19,6 +19,7 @@ use crate::sqlite::facts;
 use super::add_dump::add_dump;
 use super::add_frame::{Folders, LEVEL, meta, stream};
 use super::copy_databases::{Copied, Source};
+use super::unchanged::Carried;
 
 /// What an image holds and whether it is sound.
 pub struct Examined {
@@ -34,6 +35,8 @@ pub struct Packed {
     image: Option<Digest>,
     dump: Option<Dumped>,
     findings: Vec<Finding>,
+    /// What the earlier backup says, where it comes from there.
+    carried: Option<Database>,
 }
 
 /// Checks and hashes every image; in the order of the databases, `None` for raw ones.
@@ -42,7 +45,7 @@ pub struct Packed {
 /// When an image of ours can't be read, or the user stops it.
 pub fn examine(copied: &Copied) -> Result<Vec<Option<Examined>>> {
     let examine = |source: &Source| match source {
-        Source::Raw(_) => Ok(None),
+        Source::Raw(_) | Source::Unchanged(_) => Ok(None),
         Source::Image(image) => {
             interrupt::check()?;
             let report = check::check(image)?;
@@ -72,7 +75,7 @@ pub fn pack(
 ) -> Result<Vec<Packed>> {
     let mut all = Vec::new();
     for copy in &copied.databases {
-        let mut packed = Packed { bytes: 0, image: None, dump: None, findings: Vec::new() };
+        let mut packed = Packed { bytes: 0, image: None, dump: None, findings: Vec::new(), carried: None };
         match &copy.source {
             Source::Image(image) => {
                 let place =
@@ -89,6 +92,21 @@ pub fn pack(
                     let added = add_dump(writer, folders, copy, image, monitor)?;
                     (packed.dump, packed.findings) = (added.dumped, added.findings);
                 }
+            }
+            Source::Unchanged(carried) => {
+                let Carried { line, image, dump, findings } = carried.as_ref();
+                for entry in [Some(image), dump.as_ref()].into_iter().flatten() {
+                    folders.above(writer, &entry.meta.path)?;
+                    let mut attributes = copy.attributes;
+                    if entry.meta.path != image.meta.path {
+                        attributes.mode = 0o600;
+                    }
+                    let done = writer.carry(meta(entry.meta.path.clone(), &attributes), entry)?;
+                    ensure!(done, "{} can't be taken over", entry.meta.path);
+                }
+                let dump = line.dump && dump.is_some();
+                packed.carried = Some(Database { dump, ..line.clone() });
+                packed.findings.clone_from(findings);
             }
             Source::Raw(files) => {
                 monitor.step(&format!("packing {}", copy.path), None);
@@ -117,6 +135,11 @@ pub fn describe(
     let mut lines = Vec::new();
     let mut findings = copied.findings;
     for ((copy, packed), examined) in copied.databases.into_iter().zip(packed).zip(examined) {
+        if let Some(line) = packed.carried {
+            findings.extend(packed.findings);
+            lines.push(Database { mode: copy.attributes.mode, seen: copy.seen, ..line });
+            continue;
+        }
         if let (Some(dumped), Some(examined)) = (&packed.dump, &examined) {
             cross_check(&copy.path, dumped, examined)?;
         }
@@ -140,6 +163,7 @@ pub fn describe(
             damage: report.damage,
             damaged_tables: report.tables,
             foreign_key_violations: report.foreign_keys,
+            seen: copy.seen,
         });
     }
     Ok((lines, findings))

@@ -19,9 +19,12 @@ use crate::base::finding::Finding;
 use crate::base::interrupt;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
+use crate::base::seen::Seen;
+use crate::project::databases;
 use crate::project::scan::{Class, Entry, EntryKind};
 
 use super::add_frame::{LEVEL, meta};
+use super::unchanged::Unchanged;
 
 const TRIES: u32 = 3;
 
@@ -48,6 +51,7 @@ pub fn add_files(
     writer: &mut Writer,
     root: &Path,
     entries: &[Entry],
+    unchanged: Option<&Unchanged<'_>>,
     monitor: &dyn Monitor,
 ) -> Result<Added> {
     let mut added = Added::default();
@@ -65,20 +69,26 @@ pub fn add_files(
                 writer.link(meta(place, &entry.attributes), target.clone())?;
                 added.counts.links += 1;
             }
-            EntryKind::File => match add_file(writer, &entry.path.below(root)?, &place, &mut buffer)? {
-                Read1::Kept { bytes, changed } => {
-                    monitor.advance(bytes);
-                    added.counts.files += 1;
-                    added.counts.bytes += bytes;
-                    if changed {
-                        added.findings.push(changing(&entry.path));
+            EntryKind::File => {
+                let read = match carry(writer, unchanged, entry, &place)? {
+                    true => Read1::Kept { bytes: entry.identity.size, changed: false },
+                    false => add_file(writer, &entry.path.below(root)?, &place, &mut buffer)?,
+                };
+                match read {
+                    Read1::Kept { bytes, changed } => {
+                        monitor.advance(bytes);
+                        added.counts.files += 1;
+                        added.counts.bytes += bytes;
+                        if changed {
+                            added.findings.push(changing(&entry.path));
+                        }
+                    }
+                    Read1::Gone(error) => {
+                        added.findings.push(unreadable(&entry.path, &error));
+                        continue;
                     }
                 }
-                Read1::Gone(error) => {
-                    added.findings.push(unreadable(&entry.path, &error));
-                    continue;
-                }
-            },
+            }
         }
         match entry.class {
             Class::Tracked => added.counts.tracked += 1,
@@ -87,6 +97,22 @@ pub fn add_files(
         }
     }
     Ok(added)
+}
+
+/// Takes a file over from the earlier backup, if it is as it was then.
+fn carry(
+    writer: &mut Writer,
+    unchanged: Option<&Unchanged<'_>>,
+    entry: &Entry,
+    place: &SafePath,
+) -> Result<bool> {
+    let Some(unchanged) = unchanged else { return Ok(false) };
+    let Some(earlier) = unchanged.file(&entry.path, &entry.identity) else { return Ok(false) };
+    let carried = writer.carry(meta(place.clone(), &entry.attributes), earlier)?;
+    if carried {
+        unchanged.count_file(entry.identity.size);
+    }
+    Ok(carried)
 }
 
 fn changing(path: &SafePath) -> Finding {
@@ -134,23 +160,27 @@ fn add_file(writer: &mut Writer, path: &Path, place: &SafePath, buffer: &mut Vec
                 look(&file).map_or(true, |(after, _)| after != before) || buffer.len() as u64 != before.size;
             if !changed || last {
                 writer.small(meta(place.clone(), &facts), buffer)?;
+                if !databases::begins_like_one(buffer) {
+                    writer.note_seen(Seen::of(&before).filter(|_| !changed));
+                }
             }
             (buffer.len() as u64, changed)
         } else {
             writer.begin(meta(place.clone(), &facts), LEVEL)?;
             let read = stream(writer, &mut file, before.size)?;
             let changed = match &read {
-                Ok(bytes) => {
+                Ok((bytes, _)) => {
                     fresh || look(&file).map_or(true, |(after, _)| after != before) || *bytes != before.size
                 }
                 Err(_) => true,
             };
             match read {
-                Ok(bytes) if !changed || last => {
+                Ok((bytes, is_plain)) if !changed || last => {
                     writer.end()?;
+                    writer.note_seen(Seen::of(&before).filter(|_| !changed && is_plain));
                     (bytes, changed)
                 }
-                Ok(bytes) => {
+                Ok((bytes, _)) => {
                     writer.abort()?;
                     (bytes, changed)
                 }
@@ -167,9 +197,10 @@ fn add_file(writer: &mut Writer, path: &Path, place: &SafePath, buffer: &mut Vec
     }
 }
 
-/// Hands on at most `size` bytes: a file that grows as fast as it is read still comes to an end.
-fn stream(writer: &mut Writer, file: &mut File, size: u64) -> Result<io::Result<u64>> {
-    let mut left = size;
+/// Hands on at most `size` bytes: a file that grows as fast as it is read still comes to an end. How many there were,
+/// and whether they begin like no database.
+fn stream(writer: &mut Writer, file: &mut File, size: u64) -> Result<io::Result<(u64, bool)>> {
+    let (mut left, mut is_plain) = (size, true);
     while left > 0 {
         interrupt::check()?;
         let wanted = left.min(FILE_CHUNK as u64);
@@ -179,9 +210,10 @@ fn stream(writer: &mut Writer, file: &mut File, size: u64) -> Result<io::Result<
             Ok(0) => break,
             Ok(n) => left -= n as u64,
         }
+        is_plain &= left + (chunk.len() as u64) < size || !databases::begins_like_one(&chunk);
         writer.chunk(chunk)?;
     }
-    Ok(Ok(size - left))
+    Ok(Ok((size - left, is_plain)))
 }
 
 fn look(file: &File) -> io::Result<(Identity, Attributes)> {

@@ -32,9 +32,7 @@ pub fn add_git(
     for name in carried {
         let place = layout::place(&Part::Git(bundle(name)?))?.context("git has a place")?;
         folders.above(writer, &place)?;
-        let newest = newest.context("bundles come from an earlier backup")?;
-        let history = newest.history.as_ref().context("the earlier backup has a history")?;
-        history.carry(&newest.id, &place, writer, monitor)?;
+        newest.context("bundles come from an earlier backup")?.carry_bundle(&place, writer)?;
     }
     for (name, source) in new.iter().zip(&capture.bundles) {
         add(writer, folders, &bundle(name)?, source, monitor)?;

@@ -11,12 +11,14 @@ use anyhow::{Context, Error, Result};
 
 use super::add_databases::salvage;
 use super::stage_database;
+use super::unchanged::{Carried, Unchanged};
 use crate::base::clock::Instant;
 use crate::base::file_facts::{self, Attributes};
 use crate::base::finding::Finding;
 use crate::base::interrupt;
 use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
+use crate::base::seen::SeenDatabase;
 use crate::base::write_lock;
 use crate::sqlite::pin;
 
@@ -43,21 +45,32 @@ pub struct Copy {
     pub attributes: Attributes,
     /// The copy.
     pub source: Source,
+    /// What its files were like when it was pinned.
+    pub seen: Option<SeenDatabase>,
 }
 
 /// What was copied, and where to.
 pub enum Source {
     /// The page image.
     Image(PathBuf),
+    /// None: it holds what an earlier backup has of it.
+    Unchanged(Box<Carried>),
     /// Its files, byte for byte, each with its path in the project.
     Raw(Vec<(SafePath, PathBuf)>),
 }
 
-/// Pins all databases, copies each as it was at that instant, and lets go of them.
+/// Pins all databases, copies each as it was at that instant, and lets go of them. One that did not change since the
+/// earlier backup is pinned as well, but not copied.
 ///
 /// # Errors
 /// When the scratch folder can't be written. A database that can't be read is a finding.
-pub fn copy(root: &Path, paths: &[SafePath], scratch: &Path, monitor: &dyn Monitor) -> Result<Copied> {
+pub fn copy(
+    root: &Path,
+    paths: &[SafePath],
+    unchanged: Option<(&Unchanged<'_>, bool)>,
+    scratch: &Path,
+    monitor: &dyn Monitor,
+) -> Result<Copied> {
     let mut files = Vec::new();
     let mut findings = Vec::new();
     let mut total = 0;
@@ -91,9 +104,15 @@ pub fn copy(root: &Path, paths: &[SafePath], scratch: &Path, monitor: &dyn Monit
     let instant = outcome.instant;
     let mut sources = Vec::new();
     for (number, pinned) in outcome.pinned.into_iter().enumerate() {
+        let (path, seen) = (pinned.path().clone(), pinned.seen().copied());
+        let carried = unchanged.zip(seen.as_ref());
+        if let Some(carried) = carried.and_then(|((from, dumps), seen)| from.database(&path, seen, dumps)) {
+            sources.push((path, Source::Unchanged(Box::new(carried)), seen));
+            continue;
+        }
         let image = scratch.join(format!("image-{number}"));
         match pinned.copy_image(&image, &|bytes| monitor.advance(bytes)) {
-            Ok(()) => sources.push((pinned.path().clone(), Source::Image(image))),
+            Ok(()) => sources.push((path, Source::Image(image), seen)),
             Err(error) if is_ours(&error) => return Err(error),
             Err(error) => failed.push((pinned.path().clone(), format!("{error:#}"), false)),
         }
@@ -109,7 +128,7 @@ pub fn copy(root: &Path, paths: &[SafePath], scratch: &Path, monitor: &dyn Monit
                     forbidden(side, &Error::new(std::io::Error::from(std::io::ErrorKind::PermissionDenied)))
                 }));
                 findings.extend(raw.strange.iter().map(no_file));
-                sources.push((path, Source::Raw(raw.copies)));
+                sources.push((path, Source::Raw(raw.copies), None));
             }
             Err(error)
                 if error
@@ -124,9 +143,9 @@ pub fn copy(root: &Path, paths: &[SafePath], scratch: &Path, monitor: &dyn Monit
     }
     let mut databases = Vec::new();
     for (path, _, attributes) in files {
-        if let Some(at) = sources.iter().position(|(source, _)| *source == path) {
-            let (path, source) = sources.swap_remove(at);
-            databases.push(Copy { path, attributes, source });
+        if let Some(at) = sources.iter().position(|(source, ..)| *source == path) {
+            let (path, source, seen) = sources.swap_remove(at);
+            databases.push(Copy { path, attributes, source, seen });
         }
     }
     Ok(Copied { databases, instant, findings })

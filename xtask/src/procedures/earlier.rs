@@ -1,26 +1,24 @@
 //! The newest good backup, on which the next one builds: members that are the same are taken over, and the bundles of
-//! its history are carried over as they are. Both are compared or checked against their digests on the way, so that
-//! damage there never travels; then everything is made anew, and the damage is told.
+//! its history are carried over as they are. Members are compared on the way, and what is carried over is checked with
+//! the new archive before that counts, so that damage there never travels; then everything is made anew, and the damage
+//! is told.
 
 use std::sync::Arc;
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result};
 
 use crate::archive::index::Entry;
 use crate::archive::layout::{self, Part};
 use crate::archive::manifest::Manifest;
-use crate::archive::reader::{Archive, Sink};
-use crate::archive::reuse::Reuse;
+use crate::archive::reader::Archive;
+use crate::archive::reuse::{Broken, Reuse};
 use crate::archive::writer::Writer;
 use crate::base::finding::Finding;
 use crate::base::id::BackupId;
-use crate::base::interrupt;
-use crate::base::monitor::Monitor;
 use crate::base::safe_path::SafePath;
 use crate::project::git::{Beginning, Earlier};
 use crate::store::Store;
 
-use super::add_frame::LEVEL;
 use super::prove;
 
 /// No header of a bundle is larger than this many bytes; a backup that has one is not built on.
@@ -30,19 +28,14 @@ const HEAD_MAX: usize = 64 << 20;
 pub struct Newest {
     /// Which one it is.
     pub id: BackupId,
+    /// What it says of itself.
+    pub manifest: Manifest,
     /// Its members.
     pub reuse: Arc<Reuse>,
-    /// Its history, where something can be built on it.
-    pub history: Option<History>,
+    /// What its bundles hold, where something can be built on them.
+    pub history: Option<Earlier>,
     /// Whether its history can't be read.
     pub is_damaged: bool,
-}
-
-/// The history of an earlier backup.
-pub struct History {
-    archive: Archive,
-    /// What its bundles hold.
-    pub earlier: Earlier,
 }
 
 /// The earlier backup turned out to be damaged; the new one must be made without it.
@@ -57,19 +50,22 @@ impl std::fmt::Display for Damaged {
 
 impl std::error::Error for Damaged {}
 
-/// The newest good backup of a store. One that can't be read has nothing to offer; `verify` and `status` tell of it.
+/// The newest good backup of a store; a safety copy, which has no dumps, only where there is nothing else. One that
+/// can't be read has nothing to offer; `verify` and `status` tell of it.
 pub fn newest(store: &Store) -> Option<Newest> {
-    let entry = store.list().ok()?.entries.into_iter().rev().find(|entry| !entry.is_damaged())?;
-    let (archive, manifest) = prove::open(&entry.archive).ok()?;
-    let history = history(archive, &manifest);
+    let mut entries = store.list().ok()?.entries;
+    entries.retain(|entry| !entry.is_damaged());
+    let newest = entries.iter().rev().find(|entry| !entry.safety).or(entries.last())?;
+    let (archive, manifest) = prove::open(&newest.archive).ok()?;
+    let history = history(&archive, &manifest);
     let is_damaged = history.is_err();
     let history = history.ok().flatten();
-    let reuse = Arc::new(Reuse::of(Archive::open(&entry.archive).ok()?));
-    Some(Newest { id: entry.id, reuse, history, is_damaged })
+    let reuse = Arc::new(Reuse::of(archive));
+    Some(Newest { id: newest.id.clone(), manifest, reuse, history, is_damaged })
 }
 
 /// What is known of a history that was saved whole.
-fn history(archive: Archive, manifest: &Manifest) -> Result<Option<History>> {
+fn history(archive: &Archive, manifest: &Manifest) -> Result<Option<Earlier>> {
     let Some(facts) = &manifest.git else { return Ok(None) };
     // One with gaps, or without what only reflogs hold.
     let is_whole =
@@ -88,8 +84,7 @@ fn history(archive: Archive, manifest: &Manifest) -> Result<Option<History>> {
         let size = archive.entry(&path).map_or(0, size);
         bundles.push(Beginning { name: name.clone(), size, bytes });
     }
-    let earlier = Earlier::read(facts, &bundles)?;
-    Ok(earlier.map(|earlier| History { archive, earlier }))
+    Earlier::read(facts, &bundles)
 }
 
 /// Bytes of a file's content.
@@ -97,62 +92,21 @@ fn size(entry: &Entry) -> u64 {
     entry.chunks.iter().map(|chunk| chunk.size).sum()
 }
 
-impl History {
+impl Newest {
     /// Carries one bundle over.
     ///
     /// # Errors
-    /// [`Damaged`] when it is not what it was; any other when the archive can't be written.
-    pub fn carry(
-        &self,
-        id: &BackupId,
-        place: &SafePath,
-        writer: &mut Writer,
-        monitor: &dyn Monitor,
-    ) -> Result<()> {
-        let damaged = |error: Error| error.context(Damaged(id.clone()));
-        let entry = self.archive.entry(place).context("it has no such bundle").map_err(damaged)?;
-        writer.begin(entry.meta.clone(), LEVEL)?;
-        let mut carrying = Carrying { writer, monitor, broken: None };
-        let read = self.archive.read(|entry| entry.meta.path == *place, &mut carrying);
-        if let Some(error) = carrying.broken.take() {
-            return Err(error);
-        }
-        if let Err(error) = read {
-            interrupt::check()?;
-            return Err(damaged(error));
-        }
-        let (_, digest) = writer.end()?;
-        let is_same = || -> Result<()> {
-            ensure!(entry.digest == Some(digest), "{place} does not have its digest");
-            Ok(())
-        };
-        is_same().map_err(damaged)
-    }
-}
-
-/// Hands on the chunks as they were cut.
-struct Carrying<'a> {
-    writer: &'a mut Writer,
-    monitor: &'a dyn Monitor,
-    /// An error of the new archive, which must not pass for damage of the earlier one.
-    broken: Option<Error>,
-}
-
-impl Sink for Carrying<'_> {
-    fn begin(&mut self, _: &Entry) -> Result<()> {
-        Ok(())
+    /// [`Damaged`] when it is not there; any other when the archive can't be written.
+    pub fn carry_bundle(&self, place: &SafePath, writer: &mut Writer) -> Result<()> {
+        let damaged = || Damaged(self.id.clone());
+        let entry = self.reuse.archive().entry(place).with_context(damaged)?;
+        let carried = writer.carry(entry.meta.clone(), entry)?;
+        if carried { Ok(()) } else { Err(damaged().into()) }
     }
 
-    fn data(&mut self, bytes: &[u8]) -> Result<()> {
-        self.monitor.advance(bytes.len() as u64);
-        self.writer.chunk(bytes.to_vec()).or_else(|error| {
-            self.broken = Some(error);
-            anyhow::bail!("the archive can't be written")
-        })
-    }
-
-    fn end(&mut self, _: &Entry) -> Result<()> {
-        Ok(())
+    /// Whether an error says that this backup is damaged.
+    pub fn is_to_blame(error: &Error) -> bool {
+        error.is::<Damaged>() || error.is::<Broken>()
     }
 }
 

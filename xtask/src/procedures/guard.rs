@@ -319,7 +319,7 @@ pub fn put_back(
 /// When the project can't be read.
 pub fn made(project: &Project, store: &Path, manifest: &Manifest) -> Result<Vec<SafePath>> {
     let opened = git::open(&project.root)?;
-    let scan = survey::survey(project, store, &opened, &BTreeSet::new(), &mut Vec::new())?;
+    let scan = survey::survey(project, store, &opened, &BTreeSet::new(), &|_, _| false, &mut Vec::new())?;
     let known: BTreeSet<&SafePath> = manifest.databases.iter().map(|database| &database.path).collect();
     Ok(scan.databases.into_iter().filter(|path| !known.contains(path)).collect())
 }

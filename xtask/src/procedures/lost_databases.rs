@@ -1,7 +1,6 @@
 //! Databases of an earlier backup that are none any more: a destroyed header makes a database an ordinary file, and
 //! a deleted one leaves nothing to stumble over. Only looking back shows that something is amiss.
 
-use super::prove;
 use crate::archive::manifest::Manifest;
 use crate::base::finding::Finding;
 use crate::base::id::BackupId;
@@ -9,21 +8,9 @@ use crate::base::links;
 use crate::base::safe_path::SafePath;
 use crate::project::root::Project;
 use crate::project::scan::Scan;
-use crate::store::Store;
-use crate::store::catalog::StoreEntry;
 
 const DESTROYED: &str = "no-database-any-more";
 const GONE: &str = "database-gone";
-
-/// Looks back at the newest good backup.
-pub fn since_newest(store: &Store, project: &Project, scan: &Scan) -> Vec<Finding> {
-    // What can't be read here is told by verify and status; a backup must not fail for it.
-    let Ok(listing) = store.list() else { return Vec::new() };
-    let good = |entry: &&StoreEntry| !entry.safety && !entry.is_damaged();
-    let Some(newest) = listing.entries.iter().rev().find(good) else { return Vec::new() };
-    let Ok((_, manifest)) = prove::open(&newest.archive) else { return Vec::new() };
-    since(&newest.id, &manifest, project, scan)
-}
 
 /// What to say of databases that a backup holds and that are none now. A file that is no database any more is a
 /// problem, since what is saved of it can't be put to use, and is one again in each backup after that, unless the

@@ -34,6 +34,7 @@ pub mod stage_database;
 pub mod staging;
 pub mod survey;
 pub mod take;
+pub mod unchanged;
 pub mod upload;
 pub mod wanted;
 mod workshop;

@@ -10,9 +10,10 @@ use crate::base::finding::Finding;
 use crate::base::safe_path::SafePath;
 use crate::project::git::{Classification, Opened};
 use crate::project::root::Project;
-use crate::project::scan::{self, Class, Scan};
+use crate::project::scan::{self, Class, IsPlain, Scan};
 
-/// Walks the project. `also` are paths that belong to it whatever the configuration leaves out.
+/// Walks the project. `also` are paths that belong to it whatever the configuration leaves out; what `is_plain` says of
+/// a file spares a look into it.
 ///
 /// # Errors
 /// When the project's folder can't be read, or the user asked to stop.
@@ -21,6 +22,7 @@ pub fn survey(
     store: &Path,
     opened: &Opened,
     also: &BTreeSet<SafePath>,
+    is_plain: &IsPlain<'_>,
     findings: &mut Vec<Finding>,
 ) -> Result<Scan> {
     let classes = match opened {
@@ -53,7 +55,7 @@ pub fn survey(
         Some(_) => Class::Untracked,
     };
     let tracked_below = |folder: &[u8]| classes.as_ref().is_some_and(|classes| tracks_below(classes, folder));
-    scan::scan(project, &class, &tracked_below, &[store.to_path_buf()], also)
+    scan::scan(project, &class, &tracked_below, is_plain, &[store.to_path_buf()], also)
 }
 
 fn tracks_below(classes: &Classification, folder: &[u8]) -> bool {

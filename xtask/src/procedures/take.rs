@@ -17,6 +17,7 @@ use crate::base::clock::Instant;
 use crate::base::digest::Digest;
 use crate::base::durable;
 use crate::base::failure::{ResultExt, is_disk_full, tells_of_full_disk};
+use crate::base::file_facts::Identity;
 use crate::base::finding::Finding;
 use crate::base::id::BackupId;
 use crate::base::interrupt;
@@ -40,7 +41,8 @@ use super::add_files::{self, Added};
 use super::add_frame::{self, Folders, LEVEL, private};
 use super::add_git;
 use super::copy_databases;
-use super::earlier::{self, Damaged};
+use super::earlier::{self, Damaged, Newest};
+use super::unchanged::{Unchanged, Unread};
 use super::{guard, lost_databases, prove, survey};
 
 /// What is asked for.
@@ -57,6 +59,8 @@ pub struct Request {
     pub also: BTreeSet<SafePath>,
     /// Whether what an earlier backup holds is taken over in its compressed form.
     pub reuse: bool,
+    /// Whether everything is read, also what looks as it did in the earlier backup.
+    pub full_read: bool,
 }
 
 /// A backup that was taken.
@@ -73,6 +77,8 @@ pub struct Taken {
     pub findings: Vec<Finding>,
     /// The earlier backup that parts were taken over from, and how many bytes of the archive they are.
     pub reused: Option<(BackupId, u64)>,
+    /// What of it was not even read, since it did not change.
+    pub unread: Unread,
 }
 
 /// Takes a backup into a store whose lock is held.
@@ -89,15 +95,19 @@ pub fn take(
 ) -> Result<Taken> {
     let began = Stopwatch::now();
     let mut outside = store.sweep(lock)?.findings;
-    let attempt = |reuse: bool| take_inner(project, store, lock, request, reuse, monitor);
+    let newest = earlier::newest(store);
+    let attempt = |newest: Option<&Newest>, reuse: bool| {
+        take_inner(project, store, lock, request, newest, reuse, monitor)
+    };
     let mut reuse = request.reuse;
-    let taken = attempt(reuse).or_else(|error| match error.downcast_ref::<Damaged>() {
-        None => Err(error),
-        Some(Damaged(id)) => {
+    let taken = attempt(newest.as_ref(), reuse).or_else(|error| match &newest {
+        Some(newest) if Newest::is_to_blame(&error) => {
+            interrupt::check()?;
             reuse = false;
-            outside.push(earlier::damaged(id));
-            attempt(reuse)
+            outside.push(earlier::damaged(&newest.id));
+            attempt(Some(newest), reuse)
         }
+        _ => Err(error),
     });
     let taken = taken.or_else(|error| {
         // What rotation removed waits only as long as there is room.
@@ -106,7 +116,7 @@ pub fn take(
         }
         let text = "the disk was full: the store's trash was emptied, and the backup began again";
         outside.push(Finding::advice("trash-emptied", text));
-        attempt(reuse)
+        attempt(newest.as_ref(), reuse)
     });
     let mut taken = taken
         .with_context(|| format!("no backup was made of {}", project.root.display()))
@@ -141,6 +151,7 @@ fn take_inner(
     store: &Store,
     lock: &Lock,
     request: &Request,
+    newest: Option<&Newest>,
     reuse: bool,
     monitor: &dyn Monitor,
 ) -> Result<Taken> {
@@ -152,17 +163,24 @@ fn take_inner(
         reason: format!("git can't be read: {error:#}"),
         hint: "see what `git status` says".to_owned(),
     });
-    let scan = survey::survey(project, store.root(), &opened, &request.also, &mut findings)?;
+    let base = newest.filter(|_| reuse);
+    let unchanged = base.and_then(|newest| Unchanged::since(newest, project, created, request.full_read));
+    let is_plain = |path: &SafePath, identity: &Identity| {
+        unchanged.as_ref().is_some_and(|unchanged| unchanged.file(path, identity).is_some())
+    };
+    let scan = survey::survey(project, store.root(), &opened, &request.also, &is_plain, &mut findings)?;
     if request.kind != BackupKind::Safety {
-        findings.extend(lost_databases::since_newest(store, project, &scan));
+        let since = |newest: &Newest| lost_databases::since(&newest.id, &newest.manifest, project, &scan);
+        findings.extend(newest.map(since).unwrap_or_default());
         findings.extend(guard::half_way(&project.root));
     }
     let scratch = store.scratch()?;
-    let copied = copy_databases::copy(&project.root, &scan.databases, scratch.path(), monitor)?;
+    let (root, from) = (&project.root, unchanged.as_ref().map(|unchanged| (unchanged, request.dumps)));
+    let copied = copy_databases::copy(root, &scan.databases, from, scratch.path(), monitor)?;
     let temporary = store.temporary(lock)?;
     let file = temporary.as_file().try_clone()?;
-    let newest = if reuse { earlier::newest(store) } else { None };
-    let members = newest.as_ref().map(|newest| Arc::clone(&newest.reuse));
+    let members = base.map(|newest| Arc::clone(&newest.reuse));
+    let before = base.map_or(0, |newest| newest.reuse.so_far().bytes);
     let mut writer = Writer::new(file, parallel::workers(), LEVEL, members)?;
     let mut folders = Folders::new(created.0);
     let mut git_facts = None;
@@ -170,21 +188,23 @@ fn take_inner(
     let (packed, examined, added) = std::thread::scope(|scope| -> Result<_> {
         let examining = scope.spawn(|| add_databases::examine(&copied));
         let (scan, folder) = (&scan, scratch.path());
-        let history = newest.as_ref().and_then(|newest| newest.history.as_ref());
-        let history = history.map(|history| &history.earlier);
+        let history = base.and_then(|newest| newest.history.as_ref());
         let capturing = scope.spawn(move || capture(project, &opened, scan, folder, history));
         add_frame::add_recipe(&mut writer, &mut folders)?;
         let bytes = scan.entries.iter().filter(|e| e.kind == EntryKind::File).map(|e| e.identity.size).sum();
         monitor.step("packing files", Some(bytes));
         folders.above(&mut writer, &SafePath::new("backup/files/x")?)?;
-        let added = add_files::add_files(&mut writer, &project.root, &scan.entries, monitor)?;
+        // Those folders have a new time each time.
+        writer.end_shared()?;
+        let from = unchanged.as_ref();
+        let added = add_files::add_files(&mut writer, &project.root, &scan.entries, from, monitor)?;
         let packed = add_databases::pack(&copied, &mut writer, &mut folders, request.dumps, monitor)?;
         monitor.step("packing the git history", None);
         let (capture, of_git) =
             capturing.join().map_err(|_| anyhow::anyhow!("the thread that copies git panicked"))??;
         findings.extend(of_git);
         if let Some(capture) = capture {
-            add_git::add_git(&mut writer, &mut folders, &capture, newest.as_ref(), monitor)?;
+            add_git::add_git(&mut writer, &mut folders, &capture, base, monitor)?;
             git_facts = Some(capture.facts);
         }
         monitor.step("checking databases", None);
@@ -209,6 +229,7 @@ fn take_inner(
         path: RawPath::of(&project.root)?,
         project: project.name.clone(),
         git: git_facts,
+        read_in_full: Some(unchanged.as_ref().map_or(created, Unchanged::read_in_full)),
         instant,
         databases,
         files: counts,
@@ -223,9 +244,14 @@ fn take_inner(
     let proven =
         prove::prove(temporary.path(), prove::Level::Archive, Some(finished.digest), store.root(), monitor)
             .context("the archive that was written does not verify")
-            .hint(
-                "the disk or the memory of this machine may be failing; try another store with --store DIR",
-            )?;
+            .hint("the disk or the memory of this machine may be failing; try another store with --store DIR")
+            .map_err(|error| match base {
+                // What was taken over without a look is the likelier culprit.
+                Some(newest) if newest.reuse.so_far().unchecked > 0 && !prove::is_local(&error) => {
+                    error.context(Damaged(newest.id.clone()))
+                }
+                _ => error,
+            })?;
     let summary = summarize(&proven, finished.size, finished.digest);
     let mut state = State { pinned: request.pin, ..State::default() };
     let verification = Verification {
@@ -241,13 +267,14 @@ fn take_inner(
     let archive = store.publish(lock, temporary, &summary, &state)?;
     durable::sync_dir(store.root())?;
     let mut findings = proven.findings.clone();
-    let reused = newest.map(|newest| {
-        let Reused { bytes, damaged } = newest.reuse.so_far();
+    let reused = base.map(|newest| {
+        let Reused { bytes, damaged, .. } = newest.reuse.so_far();
         let is_damaged = damaged > 0 || newest.is_damaged;
         findings.extend(is_damaged.then(|| earlier::damaged(&newest.id)));
-        (newest.id, bytes)
+        (newest.id.clone(), bytes - before)
     });
-    Ok(Taken { manifest: proven, summary, archive, took: Duration::ZERO, findings, reused })
+    let unread = unchanged.as_ref().map(Unchanged::so_far).unwrap_or_default();
+    Ok(Taken { manifest: proven, summary, archive, took: Duration::ZERO, findings, reused, unread })
 }
 
 /// Why a backup does not count as a good one.

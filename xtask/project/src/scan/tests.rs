@@ -63,7 +63,7 @@ impl Sandbox {
             }
             false
         };
-        scan(&self.project, &class, &tracked_below, skip, &BTreeSet::new()).unwrap()
+        scan(&self.project, &class, &tracked_below, &|_, _| false, skip, &BTreeSet::new()).unwrap()
     }
 
     fn scan(&self) -> Scan {
@@ -223,6 +223,7 @@ fn the_store_inside_the_project_is_left_out() {
         &sandbox.project,
         &|_, _| Class::Untracked,
         &|_| false,
+        &|_, _| false,
         &[sandbox.root().to_path_buf()],
         &BTreeSet::new(),
     );

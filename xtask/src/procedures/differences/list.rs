@@ -124,7 +124,7 @@ impl<'a> Side<'a> {
     fn list_project(&mut self, ask: &Ask<'_>) -> Result<()> {
         let Origin::Now { project, store, opened } = self.origin else { return Ok(()) };
         let mut findings = Vec::new();
-        let scan = survey::survey(project, store, opened, &BTreeSet::new(), &mut findings)?;
+        let scan = survey::survey(project, store, opened, &BTreeSet::new(), &|_, _| false, &mut findings)?;
         findings.extend(scan.findings);
         // What can't be read can't be compared; advice is for backups.
         let here = |finding: &Finding| finding.path.as_ref().is_none_or(|path| ask.scope.has(path, false));

@@ -156,6 +156,7 @@ impl Applying<'_, '_> {
             dumps: false,
             also: self.prepared.present.also.clone(),
             reuse: true,
+            full_read: false,
         };
         let taken = take::take(self.project, self.store, self.lock, &request, monitor)
             .context("no safety copy could be made, so nothing was restored")?;

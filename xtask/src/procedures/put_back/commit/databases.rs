@@ -173,6 +173,7 @@ impl Checkout<'_> {
             damage: Vec::new(),
             damaged_tables: Vec::new(),
             foreign_key_violations: report.foreign_keys,
+            seen: None,
         })
     }
 

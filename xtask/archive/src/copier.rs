@@ -1,0 +1,65 @@
+//! Copies members of an earlier archive into the new one as they are. Neighbours are copied in one go, by the kernel
+//! where it can, which on some file systems shares the blocks instead of copying them.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+
+use anyhow::{Error, Result, ensure};
+
+use crate::base::interrupt;
+use crate::reuse::{Broken, Reuse};
+
+/// So many bytes are copied at most before we look whether the user wants to stop.
+const AT_ONCE: u64 = 32 << 20;
+
+/// Gathers neighbours.
+pub struct Copier {
+    reuse: Arc<Reuse>,
+    source: Option<File>,
+    /// Where the gathered ones start in the earlier archive, and how long they are, in bytes.
+    run: (u64, u64),
+}
+
+impl Copier {
+    /// Nothing gathered yet.
+    pub fn new(reuse: Arc<Reuse>) -> Copier {
+        Copier { reuse, source: None, run: (0, 0) }
+    }
+
+    /// Takes one member.
+    ///
+    /// # Errors
+    /// When one before it can't be copied.
+    pub fn take(&mut self, from: u64, size: u64, to: &mut BufWriter<File>) -> Result<()> {
+        let (start, length) = self.run;
+        if start + length != from || length + size > AT_ONCE {
+            self.flush(to)?;
+            self.run = (from, 0);
+        }
+        self.run.1 += size;
+        Ok(())
+    }
+
+    /// Copies what was gathered.
+    ///
+    /// # Errors
+    /// When it can't be read or written.
+    pub fn flush(&mut self, to: &mut BufWriter<File>) -> Result<()> {
+        let (start, length) = std::mem::take(&mut self.run);
+        if length == 0 {
+            return Ok(());
+        }
+        interrupt::check()?;
+        to.flush()?;
+        let source = match &mut self.source {
+            Some(source) => source,
+            empty => empty.insert(self.reuse.open()?),
+        };
+        source.seek(SeekFrom::Start(start))?;
+        let copied = io::copy(&mut source.take(length), to.get_mut())?;
+        ensure!(copied == length, Error::msg("it is cut short").context(Broken));
+        self.reuse.count_copied(length);
+        Ok(())
+    }
+}

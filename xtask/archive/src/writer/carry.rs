@@ -1,0 +1,72 @@
+//! Files whose content is taken from an earlier archive and not from the disk, because they did not change since.
+//!
+//! A large file's members are copied as they are; whoever made the archive has to check it as a whole before it counts,
+//! and they are checked then. Of a small file only the header is written, with a hole behind it; when the shared
+//! member is complete, the hole is filled from the earlier archive, checked, and when the member is just the one that
+//! is there, that is taken over.
+
+use anyhow::{Context, Result, ensure};
+
+use super::{SMALL_MAX, Writer};
+use crate::header::{self, Kind, Meta};
+use crate::index::{Entry, Member};
+use crate::member::stored;
+use crate::pipeline::Written;
+use crate::reuse::{Hole, Reuse};
+
+impl Writer {
+    /// Adds a file as the earlier archive holds it, without reading more of it than must be; false when it can't be
+    /// taken over like that, and nothing was added. `meta` may be another one.
+    ///
+    /// # Errors
+    /// When writing fails. That the earlier archive is damaged shows here, or when the new one is checked.
+    pub fn carry(&mut self, meta: Meta, earlier: &Entry) -> Result<bool> {
+        ensure!(self.open.is_none(), "an entry inside an entry");
+        let Some(reuse) = self.reuse.clone() else { return Ok(false) };
+        let Kind::File { size } = earlier.kind else { return Ok(false) };
+        match earlier.chunks.as_slice() {
+            [chunk] if size <= SMALL_MAX as u64 && !reuse.has_own_members(earlier) => {
+                let block = header::write(&meta, &earlier.kind)?;
+                self.group.extend_from_slice(&block);
+                let (at, length) = (self.group.len(), usize::try_from(size)?);
+                let inner = usize::try_from(chunk.inner)?;
+                let (member, digest) = (chunk.member, chunk.digest);
+                self.holes.push(Hole { at, length, member, inner, digest });
+                self.group_places.push((self.entries.len(), at as u64, size));
+                self.group.resize(at + length + header::padding(size), 0);
+                let cut = self.cut_here(meta.path.bytes());
+                self.remember(meta, earlier);
+                if cut {
+                    self.end_group()?;
+                }
+            }
+            [] | [_] if size <= SMALL_MAX as u64 && !reuse.has_own_members(earlier) => return Ok(false),
+            _ if reuse.has_own_members(earlier) => self.carry_members(meta, earlier, &reuse)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn carry_members(&mut self, meta: Meta, earlier: &Entry, reuse: &Reuse) -> Result<()> {
+        self.end_group()?;
+        let block = header::write(&meta, &earlier.kind)?;
+        debug_assert_eq!(stored(&block).len(), stored(&header::write(&meta, &Kind::File { size: 0 })?).len());
+        self.submit(block, 0, Vec::new(), false)?;
+        let entry = self.entries.len();
+        for chunk in &earlier.chunks {
+            let (place, length) = reuse.place(chunk.member).context("a chunk lies in a member")?;
+            let member = Member { size: place.1, length, digest: None };
+            self.pipeline.copy(place.0, Written { member, digests: vec![chunk.digest] })?;
+            self.places.push(vec![(entry, 0, chunk.size)]);
+            self.members += 1;
+        }
+        self.remember(meta, earlier);
+        Ok(())
+    }
+
+    /// The line of the index.
+    fn remember(&mut self, meta: Meta, earlier: &Entry) {
+        let (kind, digest, seen) = (earlier.kind.clone(), earlier.digest, earlier.seen);
+        self.entries.push(Entry { meta, kind, digest, chunks: Vec::new(), seen });
+    }
+}

@@ -1,0 +1,171 @@
+//! What did not change since the earlier backup, told without reading it: a file or a database whose size, inode,
+//! modification and change time are those that were noted when it was last read. Such a file is taken over from the
+//! earlier backup as it is there.
+//!
+//! It is safe because whoever writes to a file changes its change time, which nobody can set, and because times from
+//! shortly before the earlier backup began, or after, are never trusted (`base/seen.rs`). Databases are looked at under
+//! their write locks, so that what is said of several of them is said of one instant. What no file system tells (a
+//! program that writes through a memory map; a disk that forgets) is found when everything is read again, which
+//! happens once a week, and when asked for.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use super::add_dump;
+use super::earlier::Newest;
+use crate::archive::index::Entry;
+use crate::archive::layout::{self, Part};
+use crate::archive::manifest::{Database, Form};
+use crate::base::clock::Instant;
+use crate::base::file_facts::Identity;
+use crate::base::finding::Finding;
+use crate::base::raw_path::RawPath;
+use crate::base::safe_path::SafePath;
+use crate::base::seen::{Seen, SeenDatabase};
+use crate::project::root::Project;
+use crate::store::identity;
+
+/// After so many seconds everything is read again.
+const FULL_READ_S: i64 = 7 * 24 * 3600;
+
+/// Advice that is said again of a database which is taken over: it holds as long as the database is the same.
+const LASTING: [&str; 2] = ["foreign-keys", "database-unchecked"];
+
+/// How much was not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Unread {
+    /// Files.
+    pub files: u64,
+    /// Databases.
+    pub databases: u64,
+    /// Bytes of both.
+    pub bytes: u64,
+}
+
+/// The earlier backup's notes.
+pub struct Unchanged<'a> {
+    newest: &'a Newest,
+    read_in_full: Instant,
+    files: AtomicU64,
+    databases: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// A database as the earlier backup has it.
+pub struct Carried {
+    /// What it says of it.
+    pub line: Database,
+    /// Its page image.
+    pub image: Entry,
+    /// Its dump, where one is wanted.
+    pub dump: Option<Entry>,
+    /// What is still true of it.
+    pub findings: Vec<Finding>,
+}
+
+impl<'a> Unchanged<'a> {
+    /// The notes of an earlier backup, where they can be used: it is one of this very folder, and of less than a week
+    /// ago, or built on such ones without a gap.
+    pub fn since(
+        newest: &'a Newest,
+        project: &Project,
+        now: Instant,
+        full_read: bool,
+    ) -> Option<Unchanged<'a>> {
+        let manifest = &newest.manifest;
+        let read_in_full = manifest.read_in_full?;
+        let recent = is_recent(read_in_full, manifest.created, now);
+        let same_folder = manifest.host == identity::host_name()
+            && RawPath::of(&project.root).is_ok_and(|path| path == manifest.path);
+        let count = || AtomicU64::new(0);
+        (recent && same_folder && !full_read).then(|| Unchanged {
+            newest,
+            read_in_full,
+            files: count(),
+            databases: count(),
+            bytes: count(),
+        })
+    }
+
+    /// When everything was last read.
+    pub fn read_in_full(&self) -> Instant {
+        self.read_in_full
+    }
+
+    /// A working file of the earlier backup, if it is now as it was then.
+    pub fn file(&self, path: &SafePath, identity: &Identity) -> Option<&'a Entry> {
+        let entry = self.entry(Part::File(path.clone()))?;
+        let seen = entry.seen.filter(|seen| seen.is_settled(self.newest.manifest.created))?;
+        (Seen::of(identity) == Some(seen)).then_some(entry)
+    }
+
+    /// A database of the earlier backup, if it is now as it was then, and was whole; `dump` says whether its dump is
+    /// wanted as well.
+    pub fn database(&self, path: &SafePath, seen: &SeenDatabase, dump: bool) -> Option<Carried> {
+        let manifest = &self.newest.manifest;
+        let line = manifest.databases.iter().find(|database| database.path == *path)?;
+        let settled = line.seen.filter(|seen| seen.is_settled(manifest.created))?;
+        let whole = line.form == Form::Image && line.damage.is_empty() && line.facts.is_some();
+        if settled != *seen || !whole || (dump && !line.has_whole_dump()) {
+            return None;
+        }
+        let own = |entry: &&Entry| self.newest.reuse.has_own_members(entry);
+        let image = self.entry(Part::Image(path.clone())).filter(own)?.clone();
+        let dump = match dump {
+            true => Some(self.entry(Part::Dump(path.clone())).filter(own)?.clone()),
+            false => None,
+        };
+        let about = |finding: &&Finding| finding.path.as_ref() == Some(path);
+        let mut findings = Vec::new();
+        for finding in manifest.findings.iter().filter(about) {
+            let of_dump = add_dump::LASTING.contains(&&*finding.code);
+            match finding.is_problem() {
+                true => return None, // whatever it was, it is looked at again
+                false if LASTING.contains(&&*finding.code) || (of_dump && dump.is_some()) => {
+                    findings.push(finding.clone());
+                }
+                false => {}
+            }
+        }
+        let bytes = line.bytes;
+        self.databases.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Some(Carried { line: line.clone(), image, dump, findings })
+    }
+
+    /// Counts a file that was taken over.
+    pub fn count_file(&self, bytes: u64) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How much was not read so far.
+    pub fn so_far(&self) -> Unread {
+        let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Unread { files: now(&self.files), databases: now(&self.databases), bytes: now(&self.bytes) }
+    }
+
+    fn entry(&self, part: Part) -> Option<&'a Entry> {
+        let place = layout::place(&part).ok().flatten()?;
+        self.newest.reuse.archive().entry(&place)
+    }
+}
+
+/// Whether the notes of a backup are young enough, and a clock that was set back has not made them of the future.
+fn is_recent(read_in_full: Instant, created: Instant, now: Instant) -> bool {
+    read_in_full <= created && created <= now && now.0.saturating_sub(read_in_full.0) < FULL_READ_S
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_read_once_a_week_and_when_a_clock_was_set_back() {
+        let day = |n: i64| Instant(n * 24 * 3600);
+        assert!(is_recent(day(10), day(10), day(10)) && is_recent(day(10), day(15), day(16)));
+        assert!(!is_recent(day(10), day(16), day(17)));
+        assert!(!is_recent(day(10), day(15), day(14)) && !is_recent(day(12), day(11), day(13)));
+    }
+}
