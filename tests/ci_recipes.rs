@@ -77,7 +77,7 @@ fn all_that_tests_need_is_installed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let script = fs::read_to_string(root.join(".ci/run")).unwrap();
     let tools = ["sqlite3", "pigz", "busybox", "bsdtar", "python3", "git", "strace", "unshare", "setpriv"];
-    for tool in tools.into_iter().chain(["rsync", "sshd", "ssh", "rclone"]) {
+    for tool in tools.into_iter().chain(["rsync", "sshd", "ssh", "rclone", "mkfs.xfs"]) {
         assert!(script.contains(&format!("[{tool}]=")), "{tool} is not installed");
     }
     // And these are all: what is looked for by name in the tests stands in that list or is everywhere.

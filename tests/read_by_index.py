@@ -20,7 +20,9 @@ def piece(file, start, size):
 
 def content(file, start, size):
     member, stream = piece(file, start, size), zlib.decompressobj(31)
-    need(member[:10] == bytes.fromhex("1f8b08000000000000ff"), f"no member at {start}")
+    zeros = struct.unpack("<H", member[14:16])[0]
+    padded = bytes.fromhex("1f8b08040000000000ff") + struct.pack("<H2sH", zeros + 4, b"PD", zeros) + bytes(zeros)
+    need(member.startswith((bytes.fromhex("1f8b08000000000000ff"), padded)), f"no member at {start}")
     out = stream.decompress(member)
     need(stream.eof and not stream.unused_data, f"the member at {start} is not {size} bytes long")
     return out

@@ -89,6 +89,22 @@ pub fn small_disk(kib: u64, mount: &Path) -> Option<Vec<OsString>> {
     Some(words.iter().map(OsString::from).collect())
 }
 
+/// What to put before a command so that it finds a file system at `mount`, an existing folder, whose files can share
+/// blocks; it lies in the file `image`, so that what is in it stays from command to command. `None` (and told) where
+/// that can't be.
+pub fn sharing_disk(image: &Path, mount: &Path) -> Option<Vec<OsString>> {
+    let made = std::fs::File::create(image).and_then(|file| file.set_len(600 << 20));
+    let ready = made.is_ok() && is_root() && works("mkfs.xfs", &["-q", image.to_str().unwrap()]);
+    let script = "mount -o loop \"$1\" \"$2\"; shift 2; exec \"$@\"";
+    let words =
+        ["unshare", "-m", "sh", "-euc", script, "sh", image.to_str().unwrap(), mount.to_str().unwrap()];
+    if !ready || !works(words[0], &[&words[1..], &["true"]].concat()) {
+        skip("no file system with shared blocks can be mounted here: mkfs.xfs and root's rights are needed");
+        return None;
+    }
+    Some(words.iter().map(OsString::from).collect())
+}
+
 /// What to put before a command so that it has no network; empty (and told, on Linux) where that can't be.
 pub fn without_network() -> Vec<OsString> {
     if !cfg!(target_os = "linux") {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use anyhow::{Error, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 
 use crate::base::interrupt;
 use crate::reuse::{Broken, Reuse};
@@ -41,6 +41,26 @@ impl Copier {
         Ok(())
     }
 
+    /// The bytes of one member.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn read(&mut self, from: u64, size: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(size)?];
+        let source = self.source()?;
+        source.seek(SeekFrom::Start(from))?;
+        source.read_exact(&mut bytes).context(Broken)?;
+        self.reuse.count_copied(size);
+        Ok(bytes)
+    }
+
+    fn source(&mut self) -> Result<&mut File> {
+        Ok(match &mut self.source {
+            Some(source) => source,
+            empty => empty.insert(self.reuse.open()?),
+        })
+    }
+
     /// Copies what was gathered.
     ///
     /// # Errors
@@ -52,10 +72,7 @@ impl Copier {
         }
         interrupt::check()?;
         to.flush()?;
-        let source = match &mut self.source {
-            Some(source) => source,
-            empty => empty.insert(self.reuse.open()?),
-        };
+        let source = self.source()?;
         source.seek(SeekFrom::Start(start))?;
         let copied = io::copy(&mut source.take(length), to.get_mut())?;
         ensure!(copied == length, Error::msg("it is cut short").context(Broken));

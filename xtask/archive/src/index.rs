@@ -15,7 +15,7 @@ use crate::base::escape::escape;
 use crate::base::safe_path::SafePath;
 use crate::base::seen::Seen;
 use crate::header::{Kind, Meta};
-use crate::member::LENGTH_MAX;
+use crate::member::{LENGTH_MAX, PADDING_MAX};
 
 /// The name of the index in the tar stream.
 pub const INDEX_NAME: &str = "stargz.index.json";
@@ -248,7 +248,8 @@ impl Index {
         for member in &self.members {
             ensure!(member.length <= LENGTH_MAX, "a member of {} bytes", member.length);
             // Deflate adds little to what it can't make smaller; so this bounds what is read at once.
-            let fits = (1..=member.length + member.length / 8 + 256).contains(&member.size);
+            let most = member.length + member.length / 8 + 256 + PADDING_MAX;
+            let fits = (1..=most).contains(&member.size);
             ensure!(fits, "a member of {} bytes for {} of content", member.size, member.length);
         }
         let mut folders = std::collections::HashSet::new();

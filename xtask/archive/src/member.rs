@@ -1,9 +1,14 @@
 //! One gzip member (RFC 1952) in the single form that this format writes: a ten-byte header without name,
-//! time or flags, one deflate stream, CRC and length. Reading accepts that form and no other, so not one
-//! byte of a member is without meaning, and the length that the index promises bounds what is inflated.
+//! time or flags, one deflate stream, CRC and length; where the store's file system can share blocks, with padding.
+//! Reading accepts that form and no other, so not one byte of a member is without meaning, and the length that the
+//! index promises bounds what is inflated.
 
 use anyhow::{Context, Result, ensure};
 use libdeflater::{CompressionLvl, Crc, Decompressor};
+
+mod padding;
+
+pub use self::padding::{PADDING_MAX, pad};
 
 /// Magic, deflate, no flags, no time, no extra flags, unknown system.
 pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
@@ -144,7 +149,7 @@ impl Expander {
     pub fn content(&mut self, member: &[u8], length: u64) -> Result<Vec<u8>> {
         ensure!(length <= LENGTH_MAX, "a member of {length} bytes is more than this format allows");
         ensure!(member.len() >= HEADER.len() + TRAILER, "a gzip member is cut short");
-        ensure!(member.starts_with(&HEADER), "a gzip header is not as it was written");
+        let head = padding::header_length(member)?;
         let length = usize::try_from(length)?;
         // One byte more than promised, so that a longer content shows.
         let mut out = vec![0; length + 1];
@@ -154,18 +159,17 @@ impl Expander {
         out.truncate(found);
         let mut trailer = Vec::with_capacity(TRAILER);
         push_trailer(&mut trailer, &out);
-        self.ends_there(member, &trailer, found)?;
+        self.ends_there(&member[head..], &trailer, found)?;
         Ok(out)
     }
 
-    /// Whether nothing follows the deflate stream but its trailer. The library has found the trailer right behind
+    /// Whether nothing follows the deflate stream but its trailer, in a member without its header. The library has found the trailer right behind
     /// the stream, but does not tell where that was. When the member ends in the trailer and has it nowhere else, it
     /// was there. When the same eight bytes are inside as well, by chance or because somebody put a second stream
     /// behind the first, the stream must need its very last byte.
     fn ends_there(&mut self, member: &[u8], trailer: &[u8], length: usize) -> Result<()> {
-        let stream = member.strip_suffix(trailer).and_then(|rest| rest.get(HEADER.len()..));
-        let stream = stream.context("bytes follow a gzip member")?;
-        let beyond = &member[HEADER.len()..member.len() - 1];
+        let stream = member.strip_suffix(trailer).context("bytes follow a gzip member")?;
+        let beyond = &member[..member.len() - 1];
         if beyond.windows(TRAILER).any(|bytes| bytes == trailer) {
             let shorter = &stream[..stream.len().saturating_sub(1)];
             let ended = self.0.deflate_decompress(shorter, &mut vec![0; length]);
@@ -244,7 +248,7 @@ mod tests {
             let member = compressor.member(&content, level).unwrap();
             for inside in [&member[12..20], &member[member.len() - 20..member.len() - 12]] {
                 let told = [&member[..member.len() - TRAILER], inside].concat();
-                expander.ends_there(&told, inside, content.len()).unwrap();
+                expander.ends_there(&told[HEADER.len()..], inside, content.len()).unwrap();
             }
         }
     }

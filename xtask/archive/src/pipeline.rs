@@ -19,8 +19,8 @@ use anyhow::{Context, Result, anyhow};
 use crate::base::digest::Digest;
 use crate::copier::Copier;
 use crate::index::Member;
-use crate::member::{Compressor, Expander, Level};
-use crate::reuse::{Hole, Reuse};
+use crate::member::{Compressor, Expander, Level, pad};
+use crate::reuse::{Broken, Hole, Reuse};
 
 /// A member to write.
 pub struct Job {
@@ -81,8 +81,9 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts the threads. What `reuse` has is not compressed again.
-    pub fn start(file: File, workers: usize, reuse: Option<Arc<Reuse>>) -> Pipeline {
+    /// Starts the threads. What `reuse` has is not compressed again; members end at multiples of `block` bytes, if
+    /// there is one.
+    pub fn start(file: File, workers: usize, reuse: Option<Arc<Reuse>>, block: Option<u64>) -> Pipeline {
         let (jobs, job_queue) = sync_channel::<(u64, Job)>(2 * workers);
         let (steps, step_queue) = sync_channel(2 * workers);
         let job_queue = Arc::new(Mutex::new(job_queue));
@@ -90,11 +91,11 @@ impl Pipeline {
         let workers = (0..workers)
             .map(|_| {
                 let (queue, steps, reuse) = (Arc::clone(&job_queue), steps.clone(), reuse.clone());
-                std::thread::spawn(move || pack_all(&queue, &steps, reuse.as_deref()))
+                std::thread::spawn(move || pack_all(&queue, &steps, reuse.as_deref(), block))
             })
             .collect();
         let flag = Arc::clone(&failed);
-        let writer = std::thread::spawn(move || write_all(file, reuse, &step_queue, &flag));
+        let writer = std::thread::spawn(move || write_all(file, reuse, block, &step_queue, &flag));
         Pipeline { jobs: Some(jobs), steps: Some(steps), next_step: 0, failed, workers, writer: Some(writer) }
     }
 
@@ -193,13 +194,18 @@ impl Drop for Pipeline {
     }
 }
 
-fn pack_all(queue: &Mutex<Receiver<(u64, Job)>>, steps: &SyncSender<(u64, Step)>, reuse: Option<&Reuse>) {
+fn pack_all(
+    queue: &Mutex<Receiver<(u64, Job)>>,
+    steps: &SyncSender<(u64, Step)>,
+    reuse: Option<&Reuse>,
+    block: Option<u64>,
+) {
     let (mut compressor, mut expander) = (Compressor::default(), Expander::default());
     loop {
         // A poisoned lock means that another worker panicked; joining reports it.
         let next = queue.lock().map(|queue| queue.recv());
         let Ok(Ok((number, mut job))) = next else { return };
-        let step = pack(&mut job, reuse, &mut compressor, &mut expander).unwrap_or_else(Step::Failed);
+        let step = pack(&mut job, reuse, block, &mut compressor, &mut expander).unwrap_or_else(Step::Failed);
         if steps.send((number, step)).is_err() {
             return;
         }
@@ -210,6 +216,7 @@ fn pack_all(queue: &Mutex<Receiver<(u64, Job)>>, steps: &SyncSender<(u64, Step)>
 fn pack(
     job: &mut Job,
     reuse: Option<&Reuse>,
+    block: Option<u64>,
     compressor: &mut Compressor,
     expander: &mut Expander,
 ) -> Result<Step> {
@@ -226,20 +233,33 @@ fn pack(
     if known.is_none() {
         known = reuse.zip(known_by).and_then(|(reuse, by)| reuse.member(by, &job.content, expander));
     }
-    let bytes = known.map_or_else(|| compressor.member(&job.content, job.level), Ok)?;
-    let member = Member { size: bytes.len() as u64, length: job.content.len() as u64, digest };
-    Ok(Step::Append { bytes, written: Written { member, digests } })
+    let length = job.content.len() as u64;
+    let written = |size: u64| Written { member: Member { size, length, digest }, digests };
+    // As it is, so that its blocks can be shared.
+    if let (Some(known), Some(_)) = (&known, block)
+        && known.is_aligned(block)
+    {
+        return Ok(Step::Copy { from: known.from, written: written(known.bytes.len() as u64) });
+    }
+    let bytes = match known {
+        Some(known) => known.bytes,
+        None => compressor.member(&job.content, job.level)?,
+    };
+    let bytes = pad(bytes, block)?;
+    Ok(Step::Append { written: written(bytes.len() as u64), bytes })
 }
 
 fn write_all(
     file: File,
     reuse: Option<Arc<Reuse>>,
+    block: Option<u64>,
     queue: &Receiver<(u64, Step)>,
     failed: &AtomicBool,
 ) -> Result<File> {
     let mut writing = Writing {
         file: BufWriter::with_capacity(1 << 20, file),
         copier: reuse.map(Copier::new),
+        block,
         starts: vec![0],
         reported: 0,
         written: Vec::new(),
@@ -267,6 +287,7 @@ fn write_all(
 struct Writing {
     file: BufWriter<File>,
     copier: Option<Copier>,
+    block: Option<u64>,
     /// Where each member starts; the last one is the end.
     starts: Vec<u64>,
     /// How many members have been reported.
@@ -287,13 +308,23 @@ impl Writing {
                 self.starts.push(end + bytes.len() as u64);
                 self.written.push(written);
             }
-            Step::Copy { from, written } => {
+            Step::Copy { from, mut written } => {
                 let copier = self.copier.as_mut().context("members are copied from an earlier archive")?;
+                let size = written.member.size;
+                if self.block.is_some_and(|block| !from.is_multiple_of(block) || !size.is_multiple_of(block))
+                {
+                    // One from before there was padding.
+                    copier.flush(&mut self.file)?;
+                    let bytes = pad(copier.read(from, size)?, self.block).context(Broken)?;
+                    written.member.size = bytes.len() as u64;
+                    return self.take(Step::Append { bytes, written });
+                }
                 copier.take(from, written.member.size, &mut self.file)?;
                 self.starts.push(end + written.member.size);
                 self.written.push(written);
             }
             Step::Replace { member, bytes } => {
+                let bytes = pad(bytes, self.block)?;
                 let at = self.start(member)?;
                 let fits = self.starts.get(member + 1) == Some(&(at + bytes.len() as u64));
                 anyhow::ensure!(fits, "a header that does not fit in its place");

@@ -46,6 +46,23 @@ pub struct Hole {
     pub digest: Digest,
 }
 
+/// A member of the earlier archive, read and found to hold what is wanted.
+pub(super) struct Known {
+    /// The member.
+    pub bytes: Vec<u8>,
+    /// Where it lies in the earlier archive, in bytes.
+    pub from: u64,
+}
+
+impl Known {
+    /// Whether it begins and ends at multiples of a block.
+    pub fn is_aligned(&self, block: Option<u64>) -> bool {
+        block.is_none_or(|block| {
+            self.from.is_multiple_of(block) && (self.bytes.len() as u64).is_multiple_of(block)
+        })
+    }
+}
+
 /// What was taken over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reused {
@@ -124,7 +141,7 @@ impl Reuse {
         content: &mut [u8],
         holes: &[Hole],
         expander: &mut Expander,
-    ) -> Result<Option<Vec<u8>>> {
+    ) -> Result<Option<Known>> {
         let mut only = None;
         for run in holes.chunk_by(|one, other| one.member == other.member) {
             let Some(first) = run.first() else { continue };
@@ -135,10 +152,11 @@ impl Reuse {
                 let to = content.get_mut(hole.at..hole.at + hole.length);
                 to.context("a hole lies in its content")?.copy_from_slice(from);
             }
-            only = (run.len() == holes.len() && earlier == content).then_some(bytes);
+            let from = self.place(first.member).map_or(0, |(place, _)| place.0);
+            only = (run.len() == holes.len() && earlier == content).then_some(Known { bytes, from });
         }
-        if let Some(bytes) = &only {
-            self.taken.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if let Some(known) = &only {
+            self.taken.fetch_add(known.bytes.len() as u64, Ordering::Relaxed);
         }
         Ok(only)
     }
@@ -155,13 +173,15 @@ impl Reuse {
 
     /// The member that holds exactly this content, by the digest of all of it or of the one chunk in it; `None` when there is none, or it is not
     /// what it should be.
-    pub(super) fn member(&self, digest: &Digest, content: &[u8], expander: &mut Expander) -> Option<Vec<u8>> {
+    pub(super) fn member(&self, digest: &Digest, content: &[u8], expander: &mut Expander) -> Option<Known> {
         let length = content.len() as u64;
         let &number = self.members.get(&(*digest, length))?;
         let read = self.archive.raw_member(expander, number);
-        let member = read.ok().filter(|(_, earlier)| earlier == content).map(|(bytes, _)| bytes);
+        let from = self.place(number).map_or(0, |(place, _)| place.0);
+        let member = read.ok().filter(|(_, earlier)| earlier == content);
+        let member = member.map(|(bytes, _)| Known { bytes, from });
         match &member {
-            Some(bytes) => self.taken.fetch_add(bytes.len() as u64, Ordering::Relaxed),
+            Some(known) => self.taken.fetch_add(known.bytes.len() as u64, Ordering::Relaxed),
             None => self.damaged.fetch_add(1, Ordering::Relaxed),
         };
         member

@@ -40,10 +40,14 @@ fn write(large: usize, smalls: u32) -> Sample {
 }
 
 fn write_with(large: usize, smalls: u32, reuse: Option<Arc<Reuse>>) -> Sample {
+    write_padded(large, smalls, reuse, None)
+}
+
+fn write_padded(large: usize, smalls: u32, reuse: Option<Arc<Reuse>>, block: Option<u64>) -> Sample {
     let folder = in_memory::tempdir().unwrap();
     let path = folder.path().join("a.tar.gz");
     let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
-    let mut writer = Writer::new(file, 2, 6, reuse).unwrap();
+    let mut writer = Writer::new(file, 2, 6, reuse, block).unwrap();
     let mut contents = Vec::new();
     writer.folder(meta(b"backup")).unwrap();
     writer.small(meta(b"backup/empty"), b"").unwrap();
@@ -136,6 +140,33 @@ fn what_an_earlier_archive_holds_is_taken_over() {
     }
 }
 
+/// With padding, and without, and each from the other: the same content, and members that end at blocks.
+#[test]
+fn padded_members_come_back_and_are_taken_over() {
+    let reuse = |sample: &Sample| Some(Arc::new(Reuse::of(Archive::open(&sample.path).unwrap())));
+    let plain = write(300_000, 400);
+    let padded = write_padded(300_000, 400, None, Some(4096));
+    let from_plain = write_padded(300_000, 400, reuse(&plain), Some(4096));
+    let from_padded = write_padded(300_000, 400, reuse(&padded), Some(4096));
+    let back = write_padded(300_000, 400, reuse(&padded), None);
+    for sample in [&padded, &from_plain, &from_padded, &back] {
+        let archive = Archive::open(&sample.path).unwrap();
+        audit(&archive, &()).unwrap();
+        for (name, content) in &sample.contents {
+            assert!(&archive.content(&SafePath::new(name.as_slice()).unwrap(), 1 << 30).unwrap() == content);
+        }
+        let ends = archive.index().members.iter().map(|member| member.size % 4096);
+        assert_eq!(
+            ends.clone().all(|end| end == 0),
+            sample.path != back.path,
+            "{:?}",
+            ends.collect::<Vec<_>>()
+        );
+    }
+    assert!(fs::read(&from_padded.path).unwrap() == fs::read(&padded.path).unwrap());
+    assert!(fs::read(&back.path).unwrap() == fs::read(&plain.path).unwrap());
+}
+
 /// Promise: damage never travels from an earlier archive, wherever it is.
 #[test]
 fn damage_is_not_taken_over() {
@@ -172,7 +203,7 @@ fn carry_all(earlier: &Sample) -> anyhow::Result<(tempfile::TempDir, Archive)> {
     let folder = in_memory::tempdir()?;
     let path = folder.path().join("b.tar.gz");
     let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-    let mut writer = Writer::new(file, 2, 6, Some(Arc::clone(&reuse)))?;
+    let mut writer = Writer::new(file, 2, 6, Some(Arc::clone(&reuse)), None)?;
     for entry in &reuse.archive().index().entries {
         let meta = entry.meta.clone();
         match &entry.kind {
@@ -204,7 +235,7 @@ fn what_is_carried_over_unread_is_what_was_there() {
     let folder = in_memory::tempdir().unwrap();
     let path = folder.path().join("b.tar.gz");
     let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
-    let mut writer = Writer::new(file, 2, 6, Some(Arc::clone(&reuse))).unwrap();
+    let mut writer = Writer::new(file, 2, 6, Some(Arc::clone(&reuse)), None).unwrap();
     writer.folder(meta(b"backup")).unwrap();
     let kept = &earlier.contents[3..earlier.contents.len() - 2];
     for (name, _) in kept {

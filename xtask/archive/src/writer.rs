@@ -78,13 +78,20 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts an archive in an empty file opened for reading and writing. What `reuse` has is taken over.
+    /// Starts an archive in an empty file opened for reading and writing. What `reuse` has is taken over. With `block`,
+    /// members end at multiples of so many bytes.
     ///
     /// # Errors
     /// When writing fails.
-    pub fn new(file: File, workers: usize, level: Level, reuse: Option<Arc<Reuse>>) -> Result<Writer> {
+    pub fn new(
+        file: File,
+        workers: usize,
+        level: Level,
+        reuse: Option<Arc<Reuse>>,
+        block: Option<u64>,
+    ) -> Result<Writer> {
         let mut writer = Writer {
-            pipeline: Pipeline::start(file, workers, reuse.clone()),
+            pipeline: Pipeline::start(file, workers, reuse.clone(), block),
             entries: Vec::new(),
             members: 0,
             places: Vec::new(),

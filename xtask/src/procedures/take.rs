@@ -32,7 +32,7 @@ use crate::project::scan::{EntryKind, Scan};
 use crate::store::Store;
 use crate::store::identity;
 use crate::store::lock::Lock;
-use crate::store::space::free_bytes;
+use crate::store::space::{free_bytes, shared_blocks};
 use crate::store::state::{State, Verification};
 use crate::store::summary::{SUMMARY_FORMAT, Summary};
 
@@ -181,7 +181,7 @@ fn take_inner(
     let file = temporary.as_file().try_clone()?;
     let members = base.map(|newest| Arc::clone(&newest.reuse));
     let before = base.map_or(0, |newest| newest.reuse.so_far().bytes);
-    let mut writer = Writer::new(file, parallel::workers(), LEVEL, members)?;
+    let mut writer = Writer::new(file, parallel::workers(), LEVEL, members, shared_blocks(scratch.path()))?;
     let mut folders = Folders::new(created.0);
     let mut git_facts = None;
     // Git is copied, and the copies of the databases are checked and hashed, beside the packing.
