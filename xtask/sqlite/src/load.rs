@@ -20,7 +20,7 @@ use self::worker::Worker;
 use crate::base::{durable, file_facts};
 
 mod meter;
-mod row;
+pub(crate) mod row;
 mod rules;
 mod statements;
 #[cfg(test)]

@@ -22,6 +22,7 @@ use self::indexes::Pair;
 use self::merge::{Backup, Holed};
 use self::pages::Pages;
 use self::parts::Parts;
+pub use self::recover::Shell;
 use self::report::Told;
 pub use self::report::{Report, TableReport};
 use self::rows::{Came, Mover};
@@ -49,6 +50,7 @@ mod pages;
 mod parts;
 mod payload;
 mod record;
+mod recover;
 mod report;
 mod rows;
 mod schema;
@@ -69,6 +71,8 @@ pub struct Wish<'a> {
     pub to: &'a Path,
     /// A private folder with room for what is noted about the rows.
     pub scratch: &'a Path,
+    /// Whose `.recover` is asked for rows that are missing then.
+    pub shell: Option<&'a dyn Shell>,
 }
 
 /// One table on its way.
@@ -149,6 +153,9 @@ pub fn salvage(wish: &Wish<'_>, monitor: &dyn Monitor) -> Result<Report> {
     monitor.step("comparing with indexes", None);
     reckon(&forest, &target, &book, &mut works)?;
     ask_indexes(&mut forest, &target, &book, &schema.objects, &shapes, &trees, &mut works)?;
+    monitor.step("asking sqlite3 for the rest", None);
+    recover::ask(&forest, &target, &book, &shapes, &mut works, wish, &mut report)?;
+    // After all that the damaged file itself holds: of a doubtful row the backup says whether it was so.
     if let Some(backup) = &backup {
         monitor.step("filling from the backup", None);
         fill(&forest, &target, &book, backup, &shapes, &mut works, &mut report)?;

@@ -25,6 +25,7 @@ use crate::sqlite::salvage::{self as engine, Report};
 
 mod copy;
 mod room;
+mod shell;
 
 /// What the name of the account is, after that of the new database.
 const ACCOUNT: &str = ".report.json";
@@ -90,7 +91,14 @@ pub fn salvage(ask: &Ask<'_>, monitor: &dyn Monitor) -> Result<Account> {
         backup = Some(image);
     }
     let made = room.path().join("new");
-    let wish = engine::Wish { copy: &copy, backup: backup.as_deref(), to: &made, scratch: room.path() };
+    let shell = shell::Sqlite3::find();
+    let wish = engine::Wish {
+        copy: &copy,
+        backup: backup.as_deref(),
+        to: &made,
+        scratch: room.path(),
+        shell: Some(&shell),
+    };
     let report = engine::salvage(&wish, monitor)
         .with_context(|| format!("nothing could be salvaged from {}", ask.database.display()))?;
     let whole = report.is_whole() && !findings.iter().any(Finding::is_problem);

@@ -318,6 +318,7 @@ impl<'a> Cursor<'a> {
         (self.takes(b',') && self.takes(b'\'')).then_some(())?;
         let mark = self.quoted(b'\'', true)?;
         self.takes(b',').then_some(())?;
+        self.space();
         let with = if self.letters("char(") {
             let code = self.digits();
             self.takes(b')').then_some(())?;

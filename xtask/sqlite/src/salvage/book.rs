@@ -61,6 +61,7 @@ impl Book {
                  CREATE TABLE filled(tbl INT, key, PRIMARY KEY(tbl, key)) WITHOUT ROWID;
                  CREATE TABLE part(tbl INT, key, idx INT, record BLOB, counts INT, PRIMARY KEY(tbl, key, idx)) WITHOUT ROWID;
                  CREATE TABLE seen(key PRIMARY KEY) WITHOUT ROWID;
+                 CREATE TABLE apart(tbl INT, key, PRIMARY KEY(tbl, key)) WITHOUT ROWID;
                  CREATE TABLE aside(tbl TEXT, rowid_ INT, page INT, why TEXT, record BLOB);",
             )?;
             Ok(connection)

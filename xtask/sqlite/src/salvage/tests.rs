@@ -13,7 +13,7 @@ use xtask_testing as in_memory;
 fn salvaged(file: &Path, backup: Option<&Path>) -> (tempfile::TempDir, Result<Report>) {
     let scratch = in_memory::tempdir().unwrap();
     let to = scratch.path().join("new");
-    let report = salvage(&Wish { copy: file, backup, to: &to, scratch: scratch.path() }, &());
+    let report = salvage(&Wish { copy: file, backup, to: &to, scratch: scratch.path(), shell: None }, &());
     (scratch, report)
 }
 
