@@ -169,8 +169,28 @@ impl Pages {
         }
         if self.facts.guessed {
             self.faults.push("its header is damaged".to_owned());
+            // Were it believed, pages with rows would be passed over as maps, or maps taken for rows.
+            let has_maps = self.second_is_map()?;
+            self.facts.auto_vacuum = if has_maps { self.facts.auto_vacuum.max(1) } else { 0 };
         }
         Ok(())
+    }
+
+    /// Whether page 2 can be the first map of parents, which tells the header's word for it.
+    fn second_is_map(&self) -> io::Result<bool> {
+        let mut buffer = Vec::new();
+        self.read(2, &mut buffer)?;
+        let known = (self.count.saturating_sub(2) as usize).min(self.usable / 5);
+        let is_entry = |entry: &[u8]| {
+            let parent = btree::four(entry, 1).unwrap_or(0);
+            // Roots and free pages have no parent.
+            match entry[0] {
+                1 | 2 => parent == 0,
+                3..=5 => (1..=self.count).contains(&parent),
+                _ => false,
+            }
+        };
+        Ok(known > 0 && buffer.chunks_exact(5).take(known).all(is_entry))
     }
 
     /// The page size with which most pages look like pages of b-trees.
