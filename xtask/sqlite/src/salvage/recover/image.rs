@@ -54,9 +54,9 @@ pub fn write(forest: &Forest<'_>, wanted: &[Wanted<'_>], to: &Path) -> Result<()
     attempt().with_context(|| format!("can't write {}", to.display()))
 }
 
-/// A table whose records look the same.
+/// A table whose records look the same. One column more shows which have too many values, so are of another table.
 fn statement(number: usize, one: &Wanted<'_>) -> String {
-    let columns: Vec<String> = (0..one.shape.layout.fields.len()).map(|i| format!("c{i}")).collect();
+    let columns: Vec<String> = (0..=one.shape.layout.fields.len()).map(|i| format!("c{i}")).collect();
     let columns = columns.join(",");
     match &one.shape.key {
         None => format!("CREATE TABLE t{number}({columns})"),

@@ -59,8 +59,11 @@ impl<'a, 't> Taker<'a, 't> {
         let wide: Vec<Vec<u8>> = line.values.iter().map(|value| self.text(value)).collect();
         let values: Vec<ValueRef<'_>> =
             line.values.iter().zip(&wide).map(|(v, text)| value(v, text)).collect();
-        let is_empty = values.iter().all(|value| *value == ValueRef::Null);
-        if is_empty || self.wanted.shape.layout.misfit(&values).is_some() {
+        // Where it can't read a value, it prints an empty one.
+        let is_empty = |value: &ValueRef<'_>| {
+            matches!(value, ValueRef::Null | ValueRef::Text(b"") | ValueRef::Blob(b""))
+        };
+        if values.iter().all(is_empty) || self.wanted.shape.layout.misfit(&values).is_some() {
             return Ok(());
         }
         let bytes;
