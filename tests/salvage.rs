@@ -320,16 +320,11 @@ fn damage(truth: &Truth, dice: &mut Dice) -> (Vec<u8>, BTreeMap<usize, Damage>) 
     (bytes, hit)
 }
 
-/// What the shell's `.recover` makes of it, where the shell has one.
-fn recovered(file: &Path, scratch: &Path) -> Option<Rows> {
-    let has =
-        Command::new("sqlite3").args([":memory:", "SELECT count(*) FROM sqlite_dbpage"]).output().ok()?;
-    if !has.status.success() {
-        return None;
-    }
+/// What the shell's `.recover` makes of it.
+fn recovered(shell: &Path, file: &Path, scratch: &Path) -> Option<Rows> {
     let to = scratch.join("recovered.db");
     drop(fs::remove_file(&to));
-    let mut reads = Command::new("sqlite3")
+    let mut reads = Command::new(shell)
         .arg(file)
         .arg(".recover")
         .stdout(Stdio::piped())
@@ -337,13 +332,8 @@ fn recovered(file: &Path, scratch: &Path) -> Option<Rows> {
         .spawn()
         .unwrap();
     let sql = reads.stdout.take().unwrap();
-    let mut writes = Command::new("sqlite3")
-        .arg(&to)
-        .stdin(sql)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut writes =
+        Command::new(shell).arg(&to).stdin(sql).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     writes.wait().unwrap();
     reads.wait().unwrap();
     to.exists().then(|| rows(&to))
@@ -385,7 +375,7 @@ struct Score {
 }
 
 /// One damaged copy: everything that is promised, held against the truth.
-fn hold(sandbox: &Sandbox, truth: &Truth, seed: u64, score: &mut Score) {
+fn hold(sandbox: &Sandbox, truth: &Truth, recover: Option<&Path>, seed: u64, score: &mut Score) {
     let (bytes, hit) = damage(truth, &mut Dice::new(seed));
     let (file, to) = (sandbox.path("damaged.db"), sandbox.path("new.db"));
     remove(&to);
@@ -405,7 +395,8 @@ fn hold(sandbox: &Sandbox, truth: &Truth, seed: u64, score: &mut Score) {
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
     let in_index = words(&to);
-    let (new, dump, shell) = (rows(&to), rows(&file), recovered(&file, &sandbox.path("tmp")));
+    let (new, dump) = (rows(&to), rows(&file));
+    let shell = recover.and_then(|shell| recovered(shell, &file, &sandbox.path("tmp")));
     // What is altered in place need not show; where it was is looked at below.
     let any_in_place = hit.values().any(|how| matches!(how, Damage::Flip | Damage::Bytes));
     if output.code == 0 && !any_in_place {
@@ -511,16 +502,20 @@ fn damaged_copies_give_what_can_be_had_and_the_report_is_true() {
     fill(&base, if is_full() { ROWS_FULL } else { ROWS }, 1);
     let truth = Truth::of(&base);
     let copies = if is_full() { 200 } else { 12 };
+    let recover = support::system::recover_shell().map(|folder| folder.join("sqlite3"));
     let scores = side_by_side(&[0, 1], |half| {
-        let (sandbox, mut score) = (Sandbox::new(), Score::default());
+        let (mut sandbox, mut score) = (Sandbox::new(), Score::default());
+        // What is read here is compared with what the shell reads: it must not help.
+        sandbox.env("PATH", "/nowhere");
         for seed in (half..copies).step_by(2) {
-            hold(&sandbox, &truth, seed, &mut score);
+            hold(&sandbox, &truth, recover.as_deref(), seed, &mut score);
             println!("copy {seed} holds: {score:?}");
         }
         score
     });
     println!("{copies} copies of {} bytes: {scores:?}", truth.bytes.len());
     assert!(scores.iter().all(|score| score.ours > score.dump));
+    assert!(recover.is_none() || scores.iter().all(|score| score.shell > 0));
 }
 
 #[test]

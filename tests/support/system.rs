@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Sandbox;
@@ -25,6 +25,23 @@ fn works(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
+}
+
+/// The folder with a sqlite3 shell whose `.recover` works: the one that `ci/recover_shell` builds, else one of the
+/// system's; `None` (and told) where there is none.
+pub fn recover_shell() -> Option<PathBuf> {
+    let built = super::binary().ancestors().skip(2).take(2).map(|target| target.join("recover-shell"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let can = |folder: &PathBuf| {
+        let mut shell = Command::new(folder.join("sqlite3"));
+        let said = shell.args([":memory:", ".recover"]).stdin(Stdio::null()).stderr(Stdio::null()).output();
+        said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains("COMMIT;"))
+    };
+    let found = built.chain(std::env::split_paths(&path)).find(can);
+    if found.is_none() {
+        skip("no sqlite3 shell can .recover here: ci/recover_shell builds one");
+    }
+    found
 }
 
 /// Whether these tests may do everything.
