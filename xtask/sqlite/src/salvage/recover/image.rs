@@ -1,7 +1,9 @@
 //! A database for the shell: the pages as they are, below a schema of ours that has only the tables that miss rows, with
-//! names of ours and without any rule. What stands in the damaged schema, which the shell would run, is not in it;
-//! nor is what free pages still hold, since it was deleted.
+//! names of ours and without any rule. What stands in the damaged schema, which the shell would run, is not in it; nor
+//! is what free pages still hold, since it was deleted; nor pages whose rows were all read, which a damaged page might
+//! lead to from another table.
 
+use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -13,8 +15,9 @@ use rusqlite::{Connection, params};
 use super::Wanted;
 use super::line::Line;
 use crate::base::{file_facts, interrupt};
-use crate::salvage::target;
+use crate::salvage::btree::Cell;
 use crate::salvage::walk::{Forest, owner};
+use crate::salvage::{record, target};
 
 /// A text that `.recover` must have understood to print it in one line.
 const EXAMPLE: &str = "it's\nhere";
@@ -28,13 +31,14 @@ pub fn write(forest: &Forest<'_>, wanted: &[Wanted<'_>], to: &Path) -> Result<()
         file_facts::create_private_file(to)?;
         let mut file = OpenOptions::new().write(true).open(to)?;
         let (pages, mut buffer) = (forest.pages, Vec::new());
+        let read = read_well(forest)?;
         file.write_all(&first_page(pages.size, pages.usable, pages.count, pages.facts.encoding))?;
         for number in 2..=pages.count {
             if number % 1024 == 0 {
                 interrupt::check()?;
             }
-            let is_there = forest.owner(number) != owner::FREE && pages.read(number, &mut buffer)?;
-            if is_there && buffer.iter().any(|byte| *byte != 0) {
+            let is_wanted = forest.owner(number) != owner::FREE && !read.contains(&number);
+            if is_wanted && pages.read(number, &mut buffer)? && buffer.iter().any(|byte| *byte != 0) {
                 file.seek(SeekFrom::Start(u64::from(number - 1) * pages.size as u64))?;
                 file.write_all(&buffer[..pages.size])?;
             }
@@ -52,6 +56,28 @@ pub fn write(forest: &Forest<'_>, wanted: &[Wanted<'_>], to: &Path) -> Result<()
         Ok(())
     };
     attempt().with_context(|| format!("can't write {}", to.display()))
+}
+
+/// The sound pages all of whose records have just the values of the table that has them: those that lack some may be of
+/// another one.
+fn read_well(forest: &Forest<'_>) -> Result<HashSet<u32>> {
+    let (mut well, mut buffer) = (HashSet::new(), Vec::new());
+    for tree in &forest.trees {
+        for leaf in tree.leaves.iter().filter(|leaf| leaf.sound) {
+            interrupt::check()?;
+            let Some(page) = forest.page(leaf.page, None, &mut buffer)? else { continue };
+            let fits = |cell: &Cell| {
+                record::decode_cut(&buffer[cell.at..cell.at + cell.local]).is_some_and(|values| {
+                    values.len() == tree.layout.fields.len()
+                        && (cell.overflow != 0 || tree.layout.misfit(&values).is_none())
+                })
+            };
+            if !page.kind.is_interior() && page.cells.iter().all(fits) {
+                well.insert(leaf.page);
+            }
+        }
+    }
+    Ok(well)
 }
 
 /// A table whose records look the same. One column more shows which have too many values, so are of another table.
