@@ -51,7 +51,7 @@ pub fn run(ui: &Ui, place: Result<Place>, options: &Salvage) -> Result<Outcome> 
     let mut account = match done {
         Err(error) if is_disk_full(&error) => {
             return Err(error).hint(
-                "make room there, or name a FILE on another disk: about four times the database is needed",
+                "make room there, or name a FILE on another disk: about five times the database is needed",
             );
         }
         done => done?,

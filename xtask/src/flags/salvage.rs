@@ -17,7 +17,8 @@ pub const VERB: Verb = Verb {
     about: "Reads a damaged SQLite database page by page and writes every row that can be read into a new file, which \
 must not exist, with its schema and its indexes built anew. The damaged database is only read, as bytes. What comes \
 from damaged pages is doubtful and named, what has no place goes into the table lost_and_found, and a report beside \
-the new file tells per table what was read, what is doubtful and what is lost. With --merge the holes are filled from \
+the new file tells per table what was read, what is doubtful and what is lost. Where rows may be missing then, the \
+sqlite3 on the PATH is asked, if it can .recover: a row that only it reads is doubtful. With --merge the holes are filled from \
 a backup of the same database; what undamaged pages show to be deleted since stays deleted. SQLite has no checksums: \
 a value that was altered in place is noticed only when an index, the type of its column or the backup contradicts it.",
     options: &[

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use self::line::{Line, Reader};
 use self::taker::Taker;
@@ -78,18 +78,19 @@ pub fn ask(
         report.notes.push("no sqlite3 is installed whose .recover could be asked for the rest".to_owned());
         return Ok(());
     };
-    if !can_recover(shell, wish.scratch)? {
-        let note = format!(
-            "sqlite3 {version}, which is installed, can't .recover, so it was not asked for the rest"
-        );
-        report.notes.push(note);
+    let (example, file) = (wish.scratch.join("can-recover"), wish.scratch.join("to-recover"));
+    let prepared = image::write_example(&example).and_then(|()| image::write(forest, &wanted, &file));
+    if let Err(error) = prepared {
+        interrupt::check()?;
+        // What is in the way of this is in the way of nothing else: all that was read is in the new database.
+        remove(&[&example, &file]);
+        report.notes.push(format!("sqlite3 could not be asked for the rest: {error:#}"));
         return Ok(());
     }
-    let file = wish.scratch.join("to-recover");
-    if let Err(error) = image::write(forest, &wanted, &file) {
-        interrupt::check()?;
-        durable::remove_file(&file)?;
-        report.notes.push(format!("sqlite3 could not be asked for the rest: {error:#}"));
+    if !can_recover(shell, &example)? {
+        remove(&[&example, &file]);
+        let note = "which is installed, can't .recover, so it was not asked for the rest";
+        report.notes.push(format!("sqlite3 {version}, {note}"));
         return Ok(());
     }
     let mut takers = Vec::new();
@@ -100,7 +101,7 @@ pub fn ask(
         Some(taker) => taker.take(&line),
         None => Ok(()),
     })?;
-    durable::remove_file(&file).with_context(|| format!("can't remove {}", file.display()))?;
+    remove(&[&example, &file]);
     let taken: u64 = takers.iter().map(|taker| taker.taken).sum();
     let asides: Vec<(usize, u64)> = takers.iter().map(|taker| (taker.wanted.table, taker.aside)).collect();
     drop(takers);
@@ -142,16 +143,20 @@ fn wanted<'a>(
     Ok(wanted)
 }
 
+/// Makes room; what can't be removed now goes with its folder.
+fn remove(files: &[&Path]) {
+    for file in files {
+        let _ = durable::remove_file(file);
+    }
+}
+
 /// Lets the shell recover a database of one row: many are built without that.
-fn can_recover(shell: &dyn Shell, scratch: &Path) -> Result<bool> {
-    let file = scratch.join("can-recover");
-    image::write_example(&file)?;
+fn can_recover(shell: &dyn Shell, example: &Path) -> Result<bool> {
     let mut has_row = false;
-    listen(shell, &file, &mut |line| {
+    listen(shell, example, &mut |line| {
         has_row |= image::is_example(&line);
         Ok(())
     })?;
-    durable::remove_file(&file).with_context(|| format!("can't remove {}", file.display()))?;
     Ok(has_row)
 }
 
