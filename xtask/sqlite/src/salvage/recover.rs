@@ -79,18 +79,21 @@ pub fn ask(
         return Ok(());
     };
     let (example, file) = (wish.scratch.join("can-recover"), wish.scratch.join("to-recover"));
-    let prepared = image::write_example(&example).and_then(|()| image::write(forest, &wanted, &file));
-    if let Err(error) = prepared {
-        interrupt::check()?;
+    let can = image::write_example(&example).and_then(|()| can_recover(shell, &example));
+    let ready =
+        can.and_then(|can| if can { image::write(forest, &wanted, &file).map(|()| true) } else { Ok(false) });
+    let why_not = match ready {
+        Ok(true) => None,
+        Ok(false) => {
+            Some(", which is installed, can't .recover, so it was not asked for the rest".to_owned())
+        }
         // What is in the way of this is in the way of nothing else: all that was read is in the new database.
+        Err(error) => Some(format!(" could not be asked for the rest: {error:#}")),
+    };
+    interrupt::check()?;
+    if let Some(why_not) = why_not {
         remove(&[&example, &file]);
-        report.notes.push(format!("sqlite3 could not be asked for the rest: {error:#}"));
-        return Ok(());
-    }
-    if !can_recover(shell, &example)? {
-        remove(&[&example, &file]);
-        let note = "which is installed, can't .recover, so it was not asked for the rest";
-        report.notes.push(format!("sqlite3 {version}, {note}"));
+        report.notes.push(format!("sqlite3 {version}{why_not}"));
         return Ok(());
     }
     let mut takers = Vec::new();

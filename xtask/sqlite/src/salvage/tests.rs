@@ -164,3 +164,32 @@ fn a_hostile_schema_does_no_harm() {
     }
     assert!(!Path::new("/tmp/xtask-evil").exists());
 }
+
+/// Without its header nothing tells whether a database has maps of parents but what is there.
+#[test]
+fn a_damaged_header_hides_no_page() {
+    for vacuum in [0, 1] {
+        for damage in [0, 0xab] {
+            let folder = in_memory::tempdir().unwrap();
+            let path = made(
+                folder.path(),
+                "a.db",
+                &format!(
+                    "PRAGMA page_size=512; PRAGMA auto_vacuum={vacuum}; CREATE TABLE t(a);
+                     WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 2000)
+                     INSERT INTO t SELECT 'row ' || i || hex(randomblob(40)) FROM c;"
+                ),
+            );
+            let mut bytes = fs::read(&path).unwrap();
+            assert!(bytes.len() > 3 * 103 * 512, "more than two maps");
+            bytes[..100].fill(damage);
+            fs::write(&path, &bytes).unwrap();
+            let (scratch, report) = salvaged(&path, None);
+            let table = &report.unwrap().tables[0];
+            assert_eq!((table.read, table.lost_at_most), (2000, Some(0)), "{vacuum} {damage}: {table:?}");
+            let new = Connection::open(scratch.path().join("new")).unwrap();
+            let kept: i64 = new.query_row("PRAGMA auto_vacuum", [], |row| row.get(0)).unwrap();
+            assert_eq!(kept != 0, vacuum != 0, "{damage}");
+        }
+    }
+}

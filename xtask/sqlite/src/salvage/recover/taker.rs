@@ -104,7 +104,12 @@ impl<'a, 't> Taker<'a, 't> {
 
     fn may_be_missing(&self, key: Key<'_>) -> Result<bool> {
         let is_open = match key {
-            Key::Rowid(rowid) => self.wanted.open.iter().any(|(low, high)| (*low..=*high).contains(&rowid)),
+            Key::Rowid(rowid) => {
+                // They are in order.
+                let open = self.wanted.open;
+                let next = open.partition_point(|(_, high)| *high < rowid);
+                open.get(next).is_some_and(|(low, _)| *low <= rowid)
+            }
             Key::Primary(_) => self.wanted.is_open,
         };
         Ok(is_open || self.book.is_lost(self.wanted.table, key)?)
