@@ -79,7 +79,9 @@ fn id(output: &Output) -> String {
 /// What the newest backup gives back is what the project is: every file, every row.
 #[track_caller]
 fn comes_back(sandbox: &Sandbox, output: &Output) {
-    let back = sandbox.path(format!("back-{}", id(output)));
+    // Ids come again once their backups are gone.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let back = sandbox.path(format!("back-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
     let to = back.to_str().unwrap();
     sandbox.run(&["verify", &id(output), "--full-test", "--store", "../store"]).ok();
     sandbox.run(&["restore", &id(output), "--to", to, "--store", "../store"]).ok();
@@ -257,7 +259,8 @@ fn damage_never_travels_unread() {
             told.push(code);
             assert!([0, 3].contains(&code), "{place}: {}", next.stderr);
             if code == 3 {
-                assert_eq!(unread(&next), (0, 0), "{place}");
+                // Where it was noticed by comparing, that member was packed anew; else nothing is taken over.
+                assert!([(0, 0), (FILES, 2)].contains(&unread(&next)), "{place}");
                 assert!(next.stderr.contains("the earlier backup"), "{place}: {}", next.stderr);
             }
             comes_back(&sandbox, &next);

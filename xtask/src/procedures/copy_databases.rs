@@ -13,6 +13,7 @@ use super::add_databases::salvage;
 use super::stage_database;
 use super::unchanged::{Carried, Unchanged};
 use crate::base::clock::Instant;
+use crate::base::durable;
 use crate::base::file_facts::{self, Attributes};
 use crate::base::finding::Finding;
 use crate::base::interrupt;
@@ -53,7 +54,7 @@ pub struct Copy {
 pub enum Source {
     /// The page image.
     Image(PathBuf),
-    /// None: it holds what an earlier backup has of it.
+    /// None: it is what an earlier backup has of it.
     Unchanged(Box<Carried>),
     /// Its files, byte for byte, each with its path in the project.
     Raw(Vec<(SafePath, PathBuf)>),
@@ -139,6 +140,15 @@ pub fn copy(
             }
             Err(error) if error.is::<Forbidden>() => findings.push(forbidden(&path, &error)),
             Err(error) => return Err(error),
+        }
+    }
+    // Nobody waits for us any more.
+    for (path, source, _) in &mut sources {
+        if let (Source::Image(image), Some((from, dumps))) = (&*source, unchanged)
+            && let Some(carried) = from.same_image(path, image, dumps)?
+        {
+            durable::remove_file(image)?;
+            *source = Source::Unchanged(Box::new(carried));
         }
     }
     let mut databases = Vec::new();

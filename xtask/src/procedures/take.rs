@@ -164,7 +164,7 @@ fn take_inner(
         hint: "see what `git status` says".to_owned(),
     });
     let base = newest.filter(|_| reuse);
-    let unchanged = base.and_then(|newest| Unchanged::since(newest, project, created, request.full_read));
+    let unchanged = base.map(|newest| Unchanged::since(newest, project, created, request.full_read));
     let is_plain = |path: &SafePath, identity: &Identity| {
         unchanged.as_ref().is_some_and(|unchanged| unchanged.file(path, identity).is_some())
     };
@@ -229,7 +229,7 @@ fn take_inner(
         path: RawPath::of(&project.root)?,
         project: project.name.clone(),
         git: git_facts,
-        read_in_full: Some(unchanged.as_ref().map_or(created, Unchanged::read_in_full)),
+        read_in_full: unchanged.as_ref().and_then(Unchanged::read_in_full).or(Some(created)),
         instant,
         databases,
         files: counts,

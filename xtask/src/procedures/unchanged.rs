@@ -8,8 +8,12 @@
 //! program that writes through a memory map; a disk that forgets) is found when everything is read again, which
 //! happens once a week, and when asked for.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use anyhow::Result;
 use serde::Serialize;
 
 use super::add_dump;
@@ -18,8 +22,10 @@ use crate::archive::index::Entry;
 use crate::archive::layout::{self, Part};
 use crate::archive::manifest::{Database, Form};
 use crate::base::clock::Instant;
+use crate::base::digest::Digest;
 use crate::base::file_facts::Identity;
 use crate::base::finding::Finding;
+use crate::base::interrupt;
 use crate::base::raw_path::RawPath;
 use crate::base::safe_path::SafePath;
 use crate::base::seen::{Seen, SeenDatabase};
@@ -46,7 +52,8 @@ pub struct Unread {
 /// The earlier backup's notes.
 pub struct Unchanged<'a> {
     newest: &'a Newest,
-    read_in_full: Instant,
+    /// When everything was last read; absent where nothing is believed without being read.
+    read_in_full: Option<Instant>,
     files: AtomicU64,
     databases: AtomicU64,
     bytes: AtomicU64,
@@ -65,49 +72,76 @@ pub struct Carried {
 }
 
 impl<'a> Unchanged<'a> {
-    /// The notes of an earlier backup, where they can be used: it is one of this very folder, and of less than a week
-    /// ago, or built on such ones without a gap.
-    pub fn since(
-        newest: &'a Newest,
-        project: &Project,
-        now: Instant,
-        full_read: bool,
-    ) -> Option<Unchanged<'a>> {
+    /// The notes of an earlier backup. What a file was like is only believed when it is one of this very folder, and
+    /// everything was read less than a week ago; and never with `full_read`.
+    pub fn since(newest: &'a Newest, project: &Project, now: Instant, full_read: bool) -> Unchanged<'a> {
         let manifest = &newest.manifest;
-        let read_in_full = manifest.read_in_full?;
-        let recent = is_recent(read_in_full, manifest.created, now);
-        let same_folder = manifest.host == identity::host_name()
-            && RawPath::of(&project.root).is_ok_and(|path| path == manifest.path);
+        let recent = |read: &Instant| is_recent(*read, manifest.created, now);
+        let same_folder = || {
+            manifest.host == identity::host_name()
+                && RawPath::of(&project.root).is_ok_and(|path| path == manifest.path)
+        };
+        let read_in_full = manifest.read_in_full.filter(recent).filter(|_| !full_read && same_folder());
         let count = || AtomicU64::new(0);
-        (recent && same_folder && !full_read).then(|| Unchanged {
-            newest,
-            read_in_full,
-            files: count(),
-            databases: count(),
-            bytes: count(),
-        })
+        Unchanged { newest, read_in_full, files: count(), databases: count(), bytes: count() }
     }
 
-    /// When everything was last read.
-    pub fn read_in_full(&self) -> Instant {
+    /// When everything was last read, if not now.
+    pub fn read_in_full(&self) -> Option<Instant> {
         self.read_in_full
     }
 
     /// A working file of the earlier backup, if it is now as it was then.
     pub fn file(&self, path: &SafePath, identity: &Identity) -> Option<&'a Entry> {
+        self.read_in_full?;
         let entry = self.entry(Part::File(path.clone()))?;
         let seen = entry.seen.filter(|seen| seen.is_settled(self.newest.manifest.created))?;
         (Seen::of(identity) == Some(seen)).then_some(entry)
     }
 
-    /// A database of the earlier backup, if it is now as it was then, and was whole; `dump` says whether its dump is
-    /// wanted as well.
+    /// A database of the earlier backup, if its files are now as they were then, and it was whole; `dump` says whether
+    /// its dump is wanted as well.
     pub fn database(&self, path: &SafePath, seen: &SeenDatabase, dump: bool) -> Option<Carried> {
+        self.read_in_full?;
+        let carried = self.whole(path, dump)?;
+        let settled = carried.line.seen.filter(|seen| seen.is_settled(self.newest.manifest.created))?;
+        if settled != *seen {
+            return None;
+        }
+        self.databases.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(carried.line.bytes, Ordering::Relaxed);
+        Some(carried)
+    }
+
+    /// A database of the earlier backup, if this is its image, and it was whole: then nothing of it has to be checked,
+    /// counted or dumped again. Reads as far as they are the same.
+    ///
+    /// # Errors
+    /// When the image can't be read.
+    pub fn same_image(&self, path: &SafePath, image: &Path, dump: bool) -> Result<Option<Carried>> {
+        let Some(carried) = self.whole(path, dump) else { return Ok(None) };
+        let mut file = File::open(image)?;
+        if file.metadata()?.len() != carried.line.bytes {
+            return Ok(None);
+        }
+        let mut buffer = Vec::new();
+        for chunk in &carried.image.chunks {
+            interrupt::check()?;
+            buffer.clear();
+            (&mut file).take(chunk.size).read_to_end(&mut buffer)?;
+            if Digest::of(&buffer) != chunk.digest {
+                return Ok(None);
+            }
+        }
+        Ok(Some(carried))
+    }
+
+    /// What the earlier backup has of a database that was whole.
+    fn whole(&self, path: &SafePath, dump: bool) -> Option<Carried> {
         let manifest = &self.newest.manifest;
         let line = manifest.databases.iter().find(|database| database.path == *path)?;
-        let settled = line.seen.filter(|seen| seen.is_settled(manifest.created))?;
         let whole = line.form == Form::Image && line.damage.is_empty() && line.facts.is_some();
-        if settled != *seen || !whole || (dump && !line.has_whole_dump()) {
+        if !whole || (dump && !line.has_whole_dump()) {
             return None;
         }
         let own = |entry: &&Entry| self.newest.reuse.has_own_members(entry);
@@ -128,9 +162,6 @@ impl<'a> Unchanged<'a> {
                 false => {}
             }
         }
-        let bytes = line.bytes;
-        self.databases.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Some(Carried { line: line.clone(), image, dump, findings })
     }
 
