@@ -1,198 +1,100 @@
 #!/usr/bin/env python3
 """Compares this tool with other backup tools on the same work, in turn, and prints medians and ratios.
 
-    python3 ci/compare.py [--rounds 5] [--megabytes 64] [--binary FILE]
+    python3 ci/compare.py [--write BENCHMARKS.md] [--only first,unchanged] [--quick] [--scratch DIR] [--binary FILE]
 
-The project is that of measure.py, at rest. The others are those of `restic` and `borg` that are installed, as
-they come: restic and borg deduplicate and encrypt, and copy the files of a database as they lie on the disk,
-which is right only here, where nobody writes. Each step is measured for every tool before the next one:
-
-  first          into an empty store or repository (ours without dumps, and once with)
-  unchanged      again, nothing happened in between
-  1 % changed    after 1 % of the rows of both databases were changed, most of them recent ones
-  verify         every byte of the newest backup is read and checked (ours: `verify latest`)
-  restore all    into an empty folder
-  one file       one source file into an empty folder
-
-A ratio below 1 means that ours is faster than the best of the others. What is not installed is said. Needs: cargo,
-git, sqlite3, Linux; restic and borg are left out where they are missing.
+Everything that is measured stands in SECTIONS below, in order; `--only` takes some of it. It makes its own projects
+(a third text rows, a third embeddings, a third source files), at rest while it measures. The others are those of
+restic, borg, rustic, pigz and zstd that are installed; what is left out is said, and why. Each thing is done by
+every tool before the next round begins; a first round warms up. A ratio below 1 means that ours is faster, or smaller.
+`--quick` only proves that it all works, in seconds. Needs: cargo, git, sqlite3, tar, Linux; root, and mkfs.xfs or
+mkfs.btrfs, for the daily backups.
 """
 
-import argparse
 import os
-import random
 import shutil
-import sqlite3
-import statistics
-import subprocess
 import sys
 import tempfile
+import time
 
-from measure import built, make_project, run
+sys.dont_write_bytecode = True  # nothing of ours appears beside the scripts
+from bench import archive, days, dumps, history, large, listing, memory, small, tools
+from bench.command import built, need, options
+from bench.ground import Ground
+from bench.page import Page, machine
 
-STEPS = ["first", "unchanged", "1 % changed", "verify", "restore all", "one file"]
-ONE_FILE = "src/part0/file0.rs"
-
-
-class Ours:
-    def __init__(self, binary, scratch, dumps):
-        self.name = "this tool" if not dumps else "with dumps"
-        self.binary, self.store, self.dumps = binary, os.path.join(scratch, "store-" + str(dumps)), dumps
-
-    def call(self, *arguments):
-        return [self.binary, *arguments, "--quiet", "--store", self.store], None
-
-    def reset(self):
-        shutil.rmtree(self.store, ignore_errors=True)
-
-    def backup(self):
-        return self.call("backup", *([] if self.dumps else ["--no-sql"]))
-
-    def verify(self):
-        return self.call("verify", "latest")
-
-    def restore(self, to):
-        return self.call("restore", "latest", "--to", to)
-
-    def one_file(self, to):
-        return self.call("restore", "latest", "--only", ONE_FILE, "--to", to)
-
-
-class Restic:
-    name = "restic"
-
-    def __init__(self, scratch):
-        self.repository = os.path.join(scratch, "restic")
-        home = os.path.join(scratch, "restic-home")
-        self.env = dict(os.environ, RESTIC_PASSWORD="x", RESTIC_REPOSITORY=self.repository, HOME=home, XDG_CACHE_HOME=home)
-
-    def reset(self):
-        shutil.rmtree(self.repository, ignore_errors=True)
-        subprocess.run(["restic", "init", "-q"], env=self.env, check=True, stdout=subprocess.DEVNULL)
-
-    def backup(self):
-        return ["restic", "-q", "backup", "."], self.env
-
-    def verify(self):
-        return ["restic", "-q", "check", "--read-data"], self.env
-
-    def restore(self, to):
-        return ["restic", "-q", "restore", "latest", "--target", to], self.env
-
-    def one_file(self, to):
-        return ["restic", "-q", "restore", "latest", "--target", to, "--include", ONE_FILE], self.env
+SECTIONS = {
+    "first": small.first,
+    "first-dump": small.first_dump,
+    "unchanged": small.unchanged,
+    "verify": small.verify,
+    "restore": small.restore_all,
+    "one-file": small.one_file,
+    "size": archive.size,
+    "changed": small.changed,
+    "dump": dumps.dump,
+    "load": dumps.load,
+    "history": history.history,
+    "list": listing.listing,
+    "days": days.days,
+    "large-first": large.first,
+    "large-verify": large.verify,
+    "large-restore": large.restore_all,
+    "large-changed": large.changed,
+    "memory": memory.memory,
+}
+QUICK = dict(rounds=1, large_rounds=1, warm_up=0, megabytes=2, large=2, settle=0, commits=20, backups=20, days=2, disk=1)
+OTHERS = "restic,borg,rustic,pigz,zstd"
+FAIR = [
+    "Each tool works as it comes, from warm caches, into the same file system. restic, borg and rustic deduplicate across "
+    "backups and **encrypt**; ours does neither, each archive is whole. Ours **syncs** what it wrote, and reads all of it back "
+    "to verify it before it gets its name, within the time given; restic, borg and rustic sync too, and verify nothing; "
+    "the pipelines do neither. restic, borg and rustic copy the files of a database as they lie on the disk, "
+    "which is right only here, where nobody writes, except where it says `sqlite3 .backup`.",
+    "",
+    "Every ratio is between runs of one round: the median, and in brackets the lowest and highest of all rounds. Below "
+    "1 ours is the faster or the smaller one.",
+]
 
 
-class Borg:
-    name = "borg"
-
-    def __init__(self, scratch):
-        self.repository, self.number = os.path.join(scratch, "borg"), 0
-        home = os.path.join(scratch, "borg-home")
-        self.env = dict(
-            os.environ, BORG_PASSPHRASE="x", BORG_REPO=self.repository, BORG_BASE_DIR=home,
-            BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK="yes", BORG_RELOCATED_REPO_ACCESS_IS_OK="yes",
-        )
-
-    def reset(self):
-        shutil.rmtree(self.repository, ignore_errors=True)
-        shutil.rmtree(self.env["BORG_BASE_DIR"], ignore_errors=True)
-        subprocess.run(["borg", "init", "-e", "repokey-blake2"], env=self.env, check=True, stderr=subprocess.DEVNULL)
-
-    def backup(self):
-        self.number += 1
-        return ["borg", "create", f"::{self.number}", "."], self.env
-
-    def verify(self):
-        return ["borg", "check", "--verify-data", "--last", "1"], self.env
-
-    def restore(self, to):
-        os.makedirs(to)
-        return ["sh", "-euc", 'cd "$1" && borg extract "::$2"', "sh", to, str(self.number)], self.env
-
-    def one_file(self, to):
-        os.makedirs(to)
-        return ["sh", "-euc", 'cd "$1" && borg extract "::$2" "$3"', "sh", to, str(self.number), ONE_FILE], self.env
-
-
-def change(project, number):
-    """Changes 1 % of the rows: nine in ten of them among the newest tenth."""
-    rng = random.Random(number)
-    for name, table, column in [("index", "learnings", "body"), ("vectors", "embeddings", "vector")]:
-        connection = sqlite3.connect(os.path.join(project, "memory", name + ".db"))
-        (rows,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()
-        for _ in range(max(1, rows // 100)):
-            recent = rng.random() < 0.9
-            row = rng.randint(rows - rows // 10, rows) if recent else rng.randint(1, rows)
-            value = rng.randbytes(1536) if name == "vectors" else " ".join(str(rng.random()) for _ in range(18))
-            connection.execute(f"UPDATE {table} SET {column} = ? WHERE id = ?", (value, row))
-        connection.commit()
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
-
-
-def size(folder):
-    return sum(os.path.getsize(os.path.join(top, name)) for top, _, names in os.walk(folder) for name in names)
+def understood():
+    chosen = options(
+        __doc__, scratch=tempfile.gettempdir(), write="", only="", tools=OTHERS, tests="", filesystem="",
+        quick={"action": "store_true"}, megabytes=64, large=1000, large_rounds=3, warm_up=1, settle=3.0,
+        commits=10_000, backups=1000, days=30, disk=8,
+    )
+    if chosen.quick:
+        vars(chosen).update(QUICK)
+    chosen.only = chosen.only.split(",") if chosen.only else list(SECTIONS)
+    unknown = [name for name in chosen.only if name not in SECTIONS]
+    if unknown:
+        sys.exit(f"no section {', '.join(unknown)}; there are: {', '.join(SECTIONS)}")
+    return chosen
 
 
 def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--megabytes", type=int, default=64)
-    arguments.add_argument("--binary", help="an executable that is built already")
-    options = arguments.parse_args()
-    binary = options.binary or built()
-    with tempfile.TemporaryDirectory(prefix="compare-") as scratch:
-        project, back = os.path.join(scratch, "project"), os.path.join(scratch, "back")
-        make_project(project, options.megabytes)
-        tools = [Ours(binary, scratch, False), Ours(binary, scratch, True)]
-        for tool, make in [("restic", Restic), ("borg", Borg)]:
-            if shutil.which(tool):
-                tools.append(make(scratch))
-                version = subprocess.run([tool, "--version" if tool == "borg" else "version"], capture_output=True, text=True)
-                print(version.stdout.strip().split(" compiled")[0])
-            else:
-                print(f"left out: {tool} is not installed")
-        print(f"{options.megabytes} MB, {os.cpu_count()} cores, medians of {options.rounds} rounds in turn, seconds")
-        seconds = {(tool.name, step): [] for tool in tools for step in STEPS}
-        memory = {tool.name: 0 for tool in tools}
-
-        def measure(tool, step, command, number):
-            taken, peak = run(command[0], project, command[1])
-            if number > 0:  # the first round warms up
-                seconds[tool.name, step].append(taken)
-                memory[tool.name] = max(memory[tool.name], peak)
-
-        for number in range(options.rounds + 1):
-            for tool in tools:
-                tool.reset()
-            for step in ["first", "unchanged", "1 % changed"]:
-                if step == "1 % changed":
-                    change(project, number)
-                for tool in tools:
-                    measure(tool, step, tool.backup(), number)
-            for step in ["verify", "restore all", "one file"]:
-                for tool in tools:
-                    shutil.rmtree(back, ignore_errors=True)
-                    command = {"verify": lambda _: tool.verify(), "restore all": tool.restore, "one file": tool.one_file}
-                    measure(tool, step, command[step](back), number)
-                    if step != "verify" and not any("file0.rs" in names for _, _, names in os.walk(back)):
-                        sys.exit(f"{tool.name} did not restore {ONE_FILE}")
-        others = [tool.name for tool in tools[2:]]
-        print(f"{'':14}" + "".join(f"{tool.name:>12}" for tool in tools) + ("   ours / best of the others" if others else ""))
-        for step in STEPS:
-            medians = {tool.name: statistics.median(seconds[tool.name, step]) for tool in tools}
-            line = f"{step:14}" + "".join(f"{medians[tool.name]:12.2f}" for tool in tools)
-            if others:
-                rounds = zip(seconds["this tool", step], *(seconds[name, step] for name in others))
-                ratios = [mine / min(rest) for mine, *rest in rounds]
-                line += f"   {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-            print(line)
-        print(f"{'memory, MiB':14}" + "".join(f"{memory[tool.name]:12.0f}" for tool in tools))
-        places = {"this tool": tools[0].store, "with dumps": tools[1].store}
-        places.update({tool.name: tool.repository for tool in tools[2:]})
-        bins = lambda name: size(os.path.join(places[name], "bin")) if os.path.isdir(os.path.join(places[name], "bin")) else 0
-        print(f"{'3 backups, MB':14}" + "".join(f"{(size(places[t.name]) - bins(t.name)) / 1e6:12.1f}" for t in tools))
+    chosen, began = understood(), time.monotonic()
+    need(chosen, "git", "sqlite3", "tar", "gzip")
+    binary, page = built(chosen), Page(chosen.write)
+    found, missing = tools.installed(chosen.tools.split(","))
+    with tempfile.TemporaryDirectory(prefix="compare-", dir=chosen.scratch) as scratch:
+        rounds = f"{chosen.rounds} rounds, {chosen.large_rounds} at {chosen.large} MB"
+        page.begin([
+            "# Benchmarks", "", "Made by `python3 ci/compare.py --write BENCHMARKS.md`.", "", *machine(scratch),
+            f"- {rounds}; beside {', '.join(found.values()) or 'nobody'}", "", *FAIR, "",
+        ])
+        for name in missing:
+            page.leave_out(f"{name}: it is not installed")
+        if len(chosen.only) < len(SECTIONS):
+            page.leave_out("everything but " + ", ".join(chosen.only))
+        ground = Ground(chosen, page, binary, list(found), scratch)
+        for name, section in SECTIONS.items():
+            if name in chosen.only:
+                started = time.monotonic()
+                section(ground)
+                ground.note(f"{name} took {time.monotonic() - started:.0f} s")
+        page.end()
+    ground.note(f"all of it took {(time.monotonic() - began) / 60:.1f} minutes")
 
 
 if __name__ == "__main__":

@@ -9,15 +9,18 @@ floors, in a crate below them, and in the one that all others use; then `backup`
 dev build and by the release build in turn, with the median ratio. Needs: cargo, git, sqlite3, Linux.
 """
 
-import argparse
 import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
-from measure import ROOT, make_project, run
+sys.dont_write_bytecode = True  # nothing of ours appears beside the scripts
+from bench.clock import run
+from bench.command import ROOT, options
+from bench.corpora import make_project
 
 EDITED = {
     "upper floors": "xtask/src/procedures/take.rs",
@@ -52,9 +55,7 @@ def edits(folder, command, edited, rounds):
 
 
 def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--rounds", type=int, default=5)
-    rounds = arguments.parse_args().rounds
+    rounds = options(__doc__, binary=False).rounds
     with tempfile.TemporaryDirectory(prefix="measure-") as scratch:
         folder = os.path.join(scratch, "clone")
         subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
