@@ -44,10 +44,9 @@ SECTIONS = {
     "memory": memory.memory,
 }
 QUICK = dict(rounds=1, large_rounds=1, warm_up=0, megabytes=2, large=2, settle=0, commits=20, backups=20, days=2, disk=1)
-OTHERS = "restic,borg,rustic,pigz,zstd"
 FAIR = [
     "Each tool works as it comes, from warm caches, into the same file system. restic, borg and rustic deduplicate across "
-    "backups and **encrypt**; ours does neither, each archive is whole. Ours **syncs** what it wrote, and reads all of it back "
+    "backups and **encrypt**; ours does not encrypt, and each archive is whole without the others. Ours **syncs** what it wrote, and reads all of it back "
     "to verify it before it gets its name, within the time given; restic, borg and rustic sync too, and verify nothing; "
     "the pipelines do neither. restic, borg and rustic copy the files of a database as they lie on the disk, "
     "which is right only here, where nobody writes, except where it says `sqlite3 .backup`.",
@@ -59,16 +58,22 @@ FAIR = [
 
 def understood():
     chosen = options(
-        __doc__, scratch=tempfile.gettempdir(), write="", only="", tools=OTHERS, tests="", filesystem="",
+        __doc__, scratch=tempfile.gettempdir(), write="", only="", tools="", tests="", filesystem="",
         quick={"action": "store_true"}, megabytes=64, large=1000, large_rounds=3, warm_up=1, settle=3.0,
         commits=10_000, backups=1000, days=30, disk=8,
     )
     if chosen.quick:
         vars(chosen).update(QUICK)
-    chosen.only = chosen.only.split(",") if chosen.only else list(SECTIONS)
-    unknown = [name for name in chosen.only if name not in SECTIONS]
+    chosen.only, chosen.tools = known("section", chosen.only, SECTIONS), known("tool", chosen.tools, tools.OTHERS)
+    return chosen
+
+
+def known(what, words, there_are):
+    """The names in a list with commas, all of them when it is empty."""
+    chosen = words.split(",") if words else list(there_are)
+    unknown = [name for name in chosen if name not in there_are]
     if unknown:
-        sys.exit(f"no section {', '.join(unknown)}; there are: {', '.join(SECTIONS)}")
+        sys.exit(f"no {what} {', '.join(unknown)}; there are: {', '.join(there_are)}")
     return chosen
 
 
@@ -76,7 +81,7 @@ def main():
     chosen, began = understood(), time.monotonic()
     need(chosen, "git", "sqlite3", "tar", "gzip")
     binary, page = built(chosen), Page(chosen.write)
-    found, missing = tools.installed(chosen.tools.split(","))
+    found, missing = tools.installed(chosen.tools)
     with tempfile.TemporaryDirectory(prefix="compare-", dir=chosen.scratch) as scratch:
         rounds = f"{chosen.rounds} rounds, {chosen.large_rounds} at {chosen.large} MB"
         page.begin([

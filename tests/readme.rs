@@ -28,14 +28,15 @@ fn run_page(name: &str, prepare: &str) -> Framework {
     framework
 }
 
-/// The measuring command is shown with its own options; here a tiny project is enough, and it is built
-/// already.
+/// The measuring commands are shown as for a real measurement; here they do nothing, and are tried below.
 #[cfg(unix)]
 #[test]
 fn the_readme_is_true() {
     let text = page("README.md");
-    assert!(text.contains("python3 ci/measure.py"), "the measurement can be repeated");
-    let framework = run_page("README.md", "mkdir ci; printf 'import sys\\n' > ci/measure.py");
+    for command in ["python3 ci/measure.py", "python3 ci/compare.py --write BENCHMARKS.md"] {
+        assert!(text.contains(command), "{command}: the measurement can be repeated");
+    }
+    let framework = run_page("README.md", "mkdir ci; touch ci/measure.py ci/compare.py");
     for (folder, file) in [
         ("recovered", "memory/index.db"),
         ("only-docs", "docs/guide.md"),
@@ -54,33 +55,79 @@ fn which(tool: &str) -> Option<std::path::PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// Whether something that every measurement needs is missing here.
+#[cfg(target_os = "linux")]
+fn cannot_measure() -> bool {
+    let missing = ["python3", "sqlite3", "pigz"].into_iter().find(|tool| which(tool).is_none());
+    missing.inspect(|tool| support::system::skip(tool)).is_some()
+}
+
+/// What a measuring script prints about the binary under test.
+#[cfg(target_os = "linux")]
+fn measured(script: &str, arguments: &[&str]) -> String {
+    assert!(page("README.md").contains(script), "{script} is not in the README");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci").join(script);
+    let mut command = Sandbox::new().command("python3");
+    command.current_dir(std::env::temp_dir()).env("TMPDIR", std::env::temp_dir()).arg(path);
+    let ran = command.args(arguments).arg("--binary").arg(support::binary()).output().unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{script}: {text}{errors}");
+    text.into_owned()
+}
+
 /// What the measurements print is what the README says they print; a small run proves that they work.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_measurement_can_be_repeated() {
-    for tool in ["python3", "sqlite3", "pigz"] {
-        if which(tool).is_none() {
-            return support::system::skip(tool);
-        }
+    if cannot_measure() {
+        return;
     }
     for (script, line) in [("measure.py", "ratio"), ("measure_load.py", "times as fast")] {
-        assert!(page("README.md").contains(script), "{script} is not in the README");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci").join(script);
-        let mut command = Sandbox::new().command("python3");
-        command.current_dir(std::env::temp_dir()).env("TMPDIR", std::env::temp_dir());
-        let ran = command
-            .arg(script)
-            .args(["--rounds", "1", "--megabytes", "2", "--binary"])
-            .arg(support::binary())
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&ran.stdout);
-        assert!(
-            ran.status.success() && text.matches(line).count() == 2,
-            "{text}{}",
-            String::from_utf8_lossy(&ran.stderr)
-        );
+        let text = measured(script, &["--rounds", "1", "--megabytes", "2"]);
+        assert_eq!(text.matches(line).count(), 2, "{script}: {text}");
     }
+    let text = measured("measure_git.py", &["--rounds", "1", "--commits", "20", "--files", "10"]);
+    assert!(text.contains("restore-git list") && text.contains("ratio"), "{text}");
+}
+
+/// Every part of the benchmark works, on tiny projects, and the page that it writes has them all; but for the daily
+/// backups, which would mount a file system. The other tools need not be installed here.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_benchmark_can_be_repeated() {
+    if cannot_measure() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("BENCHMARKS.md");
+    let sections = "first,first-dump,unchanged,verify,restore,one-file,size,changed,dump,load,history,list,large-first,\
+                    large-verify,large-restore,large-changed,memory";
+    let arguments = ["--quick", "--tools", "pigz,rustic", "--only", sections, "--write", file.to_str().unwrap()];
+    let printed = measured("compare.py", &arguments);
+    let written = std::fs::read_to_string(&file).unwrap();
+    for part in [
+        "First backup, images",
+        "First backup with dumps",
+        "Nothing changed",
+        "Verify, all data read",
+        "Restore all",
+        "Restore one file",
+        "Size of the archive",
+        "1 % changed",
+        "Dump, ",
+        "The command, load of dumps",
+        "One new commit",
+        "`list` of 20 backups",
+        "Memory",
+    ] {
+        let title = format!("## {part}");
+        assert!(printed.contains(&title) && written.contains(&title), "{part}: {printed}{written}");
+    }
+    assert_eq!(written.contains("- rustic: it is not installed"), which("rustic").is_none(), "{written}");
+    for said in ["| First backup with dumps, 2 MB | shell scripts |", "- everything but first"] {
+        assert!(written.contains(said), "{said}: {written}");
+    }
+    assert!(!written.contains("was cut"), "{written}");
 }
 
 /// The tables of commands and exit codes name what there is.

@@ -18,6 +18,8 @@ def options(about, binary=True, **others):
     for name, default in others.items():
         known = default if isinstance(default, dict) else {"type": type(default), "default": default}
         words.add_argument("--" + name.replace("_", "-"), **known)
+    for name in ["BACKUP_ROOT", "REMOTE_BACKUP_DEST"]:  # nothing of the user's own backups has a part in this
+        os.environ.pop(name, None)
     return words.parse_args()
 
 

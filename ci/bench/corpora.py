@@ -15,7 +15,10 @@ def words_of(rng):
 
 
 def git(folder, *arguments):
-    subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@localhost", "-C", folder, *arguments], check=True)
+    """Without the user's own settings."""
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    command = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost", "-C", folder, *arguments]
+    subprocess.run(command, env=env, check=True)
 
 
 def database(folder, name, schema, insert, rows):
@@ -68,7 +71,7 @@ def make_project(folder, megabytes):
     git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "all")
-    subprocess.run(["sync"], check=True)
+    os.sync()
 
 
 def change(project, number):
@@ -89,7 +92,8 @@ def make_history(folder, commits, files, lines=100):
     """A first commit of `files` files of about 30 bytes a line, then commits that each change one of them, and a
     database that git ignores. What the lines say can't be compressed to less than half."""
     rng = random.Random(11)
-    subprocess.run(["git", "init", "-q", "-b", "main", folder], check=True)
+    os.makedirs(folder)
+    git(folder, "init", "-q", "-b", "main")
     line = lambda: f"let {rng.getrandbits(40):x} = {rng.getrandbits(60):x};\n"
     content = lambda: "".join(line() for _ in range(lines)).encode()
     path = lambda number: f"src/part{number % 40}/file{number}.rs"
@@ -112,7 +116,7 @@ def make_history(folder, commits, files, lines=100):
     schema = "CREATE TABLE learnings(id INTEGER PRIMARY KEY, body TEXT)"
     rows = ((line() * 20,) for _ in range(5000))
     closed(database(folder, "index", schema, "INSERT INTO learnings(body) VALUES(?)", rows))
-    subprocess.run(["sync"], check=True)
+    os.sync()
 
 
 def commit_one(project, number):

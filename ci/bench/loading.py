@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from bench.clock import run
+from bench.clock import run, start
 from bench.command import ROOT
 from bench.corpora import DATABASES
 
@@ -73,7 +73,7 @@ class Loading:
         return run([self.binary, *words], self.project)
 
     def shell(self, dumps=None, check=False):
-        began = time.perf_counter()
+        began = start()
         for dump in (dumps or self.dumps).values():
             new = self.empty("theirs")
             with open(dump) as lines:
@@ -84,7 +84,7 @@ class Loading:
 
     def plain(self):
         """Most of what the command does, with plain tools: `tar x` of the dumps, the shell, `PRAGMA integrity_check`."""
-        began = time.perf_counter()
+        began = start()
         folder = os.path.join(self.scratch, "plain")
         shutil.rmtree(folder, ignore_errors=True)
         os.mkdir(folder)

@@ -80,6 +80,6 @@ def machine(scratch):
     return [
         f"- {datetime.date.today()}, commit {commit}",
         f"- {model}, {cores} cores, {memory:.0f} GiB of memory, Linux {os.uname().release}, "
-        f"scratch on {text_of('stat', '-f', '-c', '%T', scratch)}",
+        f"scratch on {text_of('df', '--output=fstype', scratch).split()[-1]}",
         f"- load at the start {load:.1f}{busy}",
     ]

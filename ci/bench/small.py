@@ -2,7 +2,6 @@
 
 import functools
 import os
-import shutil
 import sys
 
 from bench import tools
@@ -36,10 +35,6 @@ class Stores:
 
     def compare(self, title, sides, **more):
         return self.ground.compare(title, sides, self.project, self.size, **more)
-
-    def discard(self):
-        for tool in [self.mine, self.dumped, *self.others]:
-            shutil.rmtree(tool.place, ignore_errors=True)
 
 
 def stores(ground):

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 
 ONE_FILE = "src/part0/file0.rs"
-RIVALS = ["restic", "borg", "rustic"]
 PIPES = {"pigz": "pigz", "zstd": "zstd -q -T0"}
 
 
@@ -191,15 +190,20 @@ class Scripts:
         return ["sh", "-euc", script, "sh", self.place], None
 
 
+MAKERS = {maker.name: maker for maker in [Restic, Borg, Rustic]}
+RIVALS = list(MAKERS)
+OTHERS = [*RIVALS, *PIPES]
+
+
 def installed(names):
     """Which of the other tools are there: {name: its version}, and the names of those that are not."""
-    makers = {maker.name: maker.version for maker in [Restic, Borg, Rustic]}
     found, missing = {}, []
     for name in names:
         if not shutil.which(name):
             missing.append(name)
             continue
-        asked = subprocess.run([name, makers.get(name, "--version")], capture_output=True, text=True)
+        word = MAKERS[name].version if name in MAKERS else "--version"
+        asked = subprocess.run([name, word], capture_output=True, text=True)
         line = (asked.stdout + asked.stderr).strip().splitlines()[0]
         found[name] = line.split(" compiled")[0].split(" by ")[0].strip("* ")
     return found, missing
@@ -207,6 +211,5 @@ def installed(names):
 
 def others(names, scratch):
     """The other tools of these names, each with a place of its own below `scratch`."""
-    makers = {"restic": Restic, "borg": Borg, "rustic": Rustic}
     place = lambda name: os.path.join(scratch, name)
-    return [makers[name](place(name)) if name in makers else Piped(name, place(name)) for name in names]
+    return [MAKERS[name](place(name)) if name in MAKERS else Piped(name, place(name)) for name in names]
