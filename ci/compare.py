@@ -18,7 +18,7 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True  # nothing of ours appears beside the scripts
-from bench import archive, days, dumps, history, large, listing, memory, small, tools
+from bench import archive, clock, days, dumps, history, large, listing, memory, small, tools
 from bench.command import built, need, options
 from bench.ground import Ground
 from bench.page import Page, machine
@@ -64,6 +64,7 @@ def understood():
     )
     if chosen.quick:
         vars(chosen).update(QUICK)
+        clock.calm = False
     chosen.only, chosen.tools = known("section", chosen.only, SECTIONS), known("tool", chosen.tools, tools.OTHERS)
     return chosen
 

@@ -8,9 +8,13 @@ import threading
 import time
 
 
+calm = True  # False where a script only tries whether it works
+
+
 def start():
     """Now; what others have left unwritten is written first, so that nobody pays for it who syncs."""
-    os.sync()
+    if calm:
+        os.sync()
     return time.perf_counter()
 
 

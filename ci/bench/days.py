@@ -14,12 +14,12 @@ class Disk:
     """A file system of its own in a file."""
 
     def __init__(self, kind, scratch, name, gigabytes):
-        self.place, image = os.path.join(scratch, "mount-" + name), os.path.join(scratch, name + ".image")
+        self.place, self.image = os.path.join(scratch, "mount-" + name), os.path.join(scratch, name + ".image")
         os.mkdir(self.place)
-        with open(image, "wb") as file:
+        with open(self.image, "wb") as file:
             file.truncate(gigabytes << 30)
-        subprocess.run([*MAKE[kind], image], check=True, capture_output=True)
-        self.mount = ["mount", "-o", "loop", image, self.place]
+        subprocess.run([*MAKE[kind], self.image], check=True, capture_output=True)
+        self.mount = ["mount", "-o", "loop", self.image, self.place]
         subprocess.run(self.mount, check=True, capture_output=True)
         self.empty = self.used()
 
@@ -55,6 +55,7 @@ def disks(ground, names):
 def release(made):
     for disk in made.values():
         disk.release()
+        os.unlink(disk.image)
 
 
 def days(ground):

@@ -205,7 +205,7 @@ def installed(names):
         word = MAKERS[name].version if name in MAKERS else "--version"
         asked = subprocess.run([name, word], capture_output=True, text=True)
         line = (asked.stdout + asked.stderr).strip().splitlines()[0]
-        found[name] = line.split(" compiled")[0].split(" by ")[0].strip("* ")
+        found[name] = line.split(" compiled")[0].split(" by ")[0].strip("* ,")
     return found, missing
 
 
