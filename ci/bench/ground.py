@@ -57,16 +57,19 @@ class Ground:
         """Measures {tool: a function that gives its command} in turn, and shows it. What the function prepares is not
         measured, nor is `before(round number)`, nor `after(tool)`."""
         self.note(title)
+        memory = {}
 
         def side(tool, command):
             taken = self.measured(tool, command(), project, size)
+            memory[tool.name] = max(memory.get(tool.name, 0), taken[1])
             if after:
                 after(tool)
             return taken
 
         timed = {tool.name: functools.partial(side, tool, command) for tool, command in sides.items()}
         taken = in_turn(timed, rounds, before, warm_up)
-        self.page.timed(title, taken, best_of, notes)
+        alone = {tool.name: memory[tool.name] for tool in sides if not isinstance(tool, (tools.Piped, tools.Scripts))}
+        self.page.timed(title, taken, best_of, notes, alone)
         return taken
 
     def emptied(self, name="back"):

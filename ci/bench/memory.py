@@ -44,9 +44,9 @@ def memory(ground):
     verbs = sorted({verb for _, verb in ground.peaks})
     lines = ["## Memory, most of all runs", "", "| MiB | " + " | ".join(f"{size} MB" for size in sizes) + " |"]
     lines.append("|---|" + "---|" * len(sizes))
-    peak = lambda size, verb: f"{ground.peaks.get((size, verb), 0):.0f}"
+    peak = lambda size, verb: f"{ground.peaks[size, verb]:.0f}" if (size, verb) in ground.peaks else ""
     for verb in verbs:
         lines.append(f"| {verb} | " + " | ".join(peak(size, verb) for size in sizes) + " |")
     most = lambda size: max(peak for (at, _), peak in ground.peaks.items() if at == size)
     lines.append("| **most** | " + " | ".join(f"**{most(size):.0f}**" for size in sizes) + " |")
-    ground.page.add(*lines, "", "The process of the tool itself; git's, which it calls, are not in it. 0: not run, or over too soon to be seen.")
+    ground.page.add(*lines, "", "The process of the tool itself; git's, which it calls, are not in it. 0: over too soon to be seen.")

@@ -32,14 +32,17 @@ class Page:
         verdict = "" if ratios[0] < 1 else "**lost**"
         self.summary.append(f"| {title} | {against} | {shown(ratios)} | {verdict} |")
 
-    def timed(self, title, taken, best_of=(), notes=()):
+    def timed(self, title, taken, best_of=(), notes=(), memory=None):
         """A table of what `in_turn` gave, the first side being ours, and our ratio to each other one. `best_of`: the
-        sides of which the quickest of each round is what we are compared with in the table at the top."""
+        sides of which the quickest of each round is what we are compared with in the table at the top. `memory`: MiB
+        at most of those sides that are one process."""
         (ours, mine), *rest = taken.items()
-        lines = [f"## {title}", "", "| | seconds | from, to | ours / it |", "|---|---|---|---|"]
+        lines = [f"## {title}", "", "| | seconds | from, to | ours / it | MiB |", "|---|---|---|---|---|"]
         for name, seconds in taken.items():
             against = "" if name == ours else shown(ratio(mine, seconds))
-            lines.append(f"| {name} | {statistics.median(seconds):.2f} | {min(seconds):.2f}, {max(seconds):.2f} | {against} |")
+            peak = f"{memory[name]:.0f}" if name in (memory or {}) else ""
+            times = f"{statistics.median(seconds):.2f} | {min(seconds):.2f}, {max(seconds):.2f}"
+            lines.append(f"| {name} | {times} | {against} | {peak} |")
         best = [name for name in best_of if name in taken]
         if best:
             ratios = ratio(mine, *(taken[name] for name in best))

@@ -149,7 +149,7 @@ class Piped:
         script = (
             'rm -rf "$1"; mkdir -p "$1/memory"; '
             'for d in index vectors; do sqlite3 "memory/$d.db" ".backup \'$1/memory/$d.db\'"; ' + dump + "done; "
-            f'tar -cf - --exclude=./memory . -C "$1" memory | {PIPES[self.name]} > "$1/tar"'
+            f'tar -cf - --exclude=./memory . -C "$1" memory | {PIPES[self.name]} > "$1/tar"; rm -r "$1/memory"'
         )
         return ["sh", "-euc", script, "sh", self.place], None
 
