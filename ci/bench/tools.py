@@ -118,7 +118,7 @@ class Rustic(Rival):
         return self.call("restore", "latest", to)
 
     def one_file(self, to):
-        return self.call("restore", f"latest:{ONE_FILE}", to)
+        return self.call("restore", f"latest:{ONE_FILE}", to + "/")
 
 
 class RusticOfCopies(Rustic):
@@ -128,7 +128,7 @@ class RusticOfCopies(Rustic):
         copies = os.path.join(self.home, "copies")
         script = (
             'mkdir -p "$1"; for d in index vectors; do sqlite3 "memory/$d.db" ".backup \'$1/$d.db\'"; done; '
-            "exec rustic backup . \"$1\" --glob '!memory/**'"
+            'exec rustic backup . "$1" --glob "!$PWD/memory"'
         )
         return ["sh", "-euc", script, "sh", copies], self.env
 
