@@ -45,11 +45,12 @@ SECTIONS = {
 }
 QUICK = dict(rounds=1, large_rounds=1, warm_up=0, megabytes=2, large=2, settle=0, commits=20, backups=20, days=2, disk=1)
 FAIR = [
-    "Each tool works as it comes, from warm caches, into the same file system. restic, borg and rustic deduplicate across "
-    "backups and **encrypt**; ours does not encrypt, and each archive is whole without the others. Ours **syncs** what it wrote, and reads all of it back "
-    "to verify it before it gets its name, within the time given; restic, borg and rustic sync too, and verify nothing; "
-    "the pipelines do neither. restic, borg and rustic copy the files of a database as they lie on the disk, "
-    "which is right only here, where nobody writes, except where it says `sqlite3 .backup`.",
+    "Each tool works as it comes, from warm caches, into the same file system. restic, borg and rustic deduplicate "
+    "across backups and **encrypt**; ours does not encrypt, and each archive is whole without the others. Ours **syncs** "
+    "what it wrote, and reads all of it back to verify it before it gets its name, within the time given; restic, borg "
+    "and rustic sync too, and verify nothing; the pipelines do neither. restic, borg and rustic copy the files of a "
+    "database as they lie on the disk, which is right only here, where nobody writes, except where it says "
+    "`sqlite3 .backup`.",
     "",
     "Every ratio is between runs of one round: the median, and in brackets the lowest and highest of all rounds. Below "
     "1 ours is the faster or the smaller one.",

@@ -11,9 +11,10 @@ def size(ground):
     it = small.stores(ground)
     ground.note("size of the archive")
     title = f"Size of the archive, {it.size} MB"
-    lines = [f"## {title}", "", "| | MB | of it padding | `gzip -6`, MB | ours without padding / gzip |", "|---|---|---|---|---|"]
+    columns = "| | MB | of it padding | `gzip -6`, MB | ours without padding / gzip |"
+    lines = [f"## {title}", "", columns, "|---|---|---|---|---|"]
     for tool in it.filled(it.mine, it.dumped):
-        archive = max((entry.path for entry in os.scandir(tool.place) if entry.name.endswith(".tar.gz")))
+        archive = max(entry.path for entry in os.scandir(tool.place) if entry.name.endswith(".tar.gz"))
         ours, padding = os.path.getsize(archive), padded(archive)
         script = 'gzip -dc "$1" | gzip -6 | wc -c'
         theirs = int(subprocess.run(["sh", "-c", script, "sh", archive], capture_output=True, check=True).stdout)

@@ -61,9 +61,9 @@ def make_project(folder, megabytes):
         os.makedirs(part, exist_ok=True)
         lines, size = [], 0
         while size < third // files:
-            line = f"    let {rng.choice(words)}_{rng.randint(0, 999)} = {rng.choice(words)}({rng.choice(words)}, {rng.randint(0, 99999)});\n"
-            lines.append(line)
-            size += len(line)
+            name = f"{rng.choice(words)}_{rng.randint(0, 999)}"
+            lines.append(f"    let {name} = {rng.choice(words)}({rng.choice(words)}, {rng.randint(0, 99999)});\n")
+            size += len(lines[-1])
         with open(os.path.join(part, f"file{number}.rs"), "w") as file:
             file.writelines(lines)
     with open(os.path.join(folder, ".gitignore"), "w") as file:

@@ -39,7 +39,8 @@ def disks(ground, names):
     wanted = [ground.options.filesystem] if ground.options.filesystem else list(MAKE)
     kind = next((kind for kind in wanted if shutil.which(MAKE[kind][0])), None)
     if kind is None or os.geteuid() != 0:
-        ground.page.leave_out(f"daily backups on {' or '.join(wanted)}: " + ("no mkfs for it" if kind is None else "only root can mount"))
+        why = "no mkfs for it" if kind is None else "only root can mount"
+        ground.page.leave_out(f"daily backups on {' or '.join(wanted)}: {why}")
         return None, {}
     made = {}
     try:
@@ -72,7 +73,10 @@ def days(ground):
 def measure(ground, kind, made):
     project, count = ground.project(ground.size), ground.options.days
     inside = lambda name: os.path.join(made[name].place, "store")
-    chosen = {"ours": ground.ours(small.MINE, inside("ours"), "--no-sql"), "ours-with-dumps": ground.ours(small.DUMPED, inside("ours-with-dumps"))}
+    chosen = {
+        "ours": ground.ours(small.MINE, inside("ours"), "--no-sql"),
+        "ours-with-dumps": ground.ours(small.DUMPED, inside("ours-with-dumps")),
+    }
     if "restic" in made:
         chosen["restic"] = tools.Restic(inside("restic"), ground.path("restic-days-home"))
         chosen["restic"].reset()
@@ -87,7 +91,8 @@ def measure(ground, kind, made):
 
 
 def report(ground, title, made, chosen):
-    lines = [f"## {title}", "", "| | MB of the disk | of it the executable | MB of the files | ours / restic |", "|---|---|---|---|---|"]
+    columns = "| | MB of the disk | of it the executable | MB of the files | ours / restic |"
+    lines = [f"## {title}", "", columns, "|---|---|---|---|---|"]
     executable = {name: executables(tool) for name, tool in chosen.items()}
     sizes = {name: small.occupied(tool) for name, tool in chosen.items()}
     grown = {name: disk.used() - disk.empty for name, disk in made.items()}
@@ -109,4 +114,6 @@ def report(ground, title, made, chosen):
 
 def executables(tool):
     """Bytes of the executable that lies in a store of ours."""
-    return sum(entry.stat().st_blocks * 512 for entry in os.scandir(os.path.join(tool.place, "bin"))) if isinstance(tool, tools.Ours) else 0
+    if not isinstance(tool, tools.Ours):
+        return 0
+    return sum(entry.stat().st_blocks * 512 for entry in os.scandir(os.path.join(tool.place, "bin")))

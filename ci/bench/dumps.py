@@ -43,5 +43,5 @@ def load(ground):
     else:
         ground.page.leave_out("our loader alone: `--binary` was given, and `--tests` was not")
     taken = measure({"`restore --sql-only`": it.restored, "the `sqlite3` shell": it.shell, "plain tools": it.plain})
-    notes = ["The command also unpacks, checks, and compares with the manifest; plain tools: `tar`, the shell, `integrity_check`."]
+    notes = ["The command also unpacks, checks, and compares with the manifest; plain: `tar`, the shell, `integrity_check`."]
     ground.page.timed(title.replace("Load", "The command, load"), taken, ["plain tools"], notes)

@@ -1,11 +1,11 @@
 """`list` of a store with 1,000 backups."""
 
 import datetime
+import json
 import os
 import shutil
 import statistics
 import subprocess
-import json
 import sys
 
 from bench import corpora
@@ -23,16 +23,16 @@ def listing(ground):
     tool = ground.ours("this tool", "store-many", "--no-sql")
     run(tool.backup()[0], project)
     multiply(tool.place, count)
-    shown = subprocess.run([ground.binary, "list", "--store", tool.place, "--json"], cwd=project, capture_output=True, text=True)
-    document = json.loads(shown.stdout)
+    command = [ground.binary, "list", "--store", tool.place, "--json"]
+    document = json.loads(subprocess.run(command, cwd=project, capture_output=True, check=True).stdout)
     if len(document["backups"]) != count or document["findings"]:
         sys.exit(f"list shows {len(document['backups'])} of {count} backups, and says {document['findings'][:3]}")
     side = lambda: ground.measured(tool, tool.call("list"), project, 1)
     taken = in_turn({"list": side}, 2 * ground.rounds, None, ground.warm_up)["list"]
     ground.page.add(
         f"## `list` of {count:,} backups", "",
-        f"{statistics.median(taken):.3f} s ({min(taken):.3f} to {max(taken):.3f}). Nobody to compare with: with the others, "
-        "1,000 backups would take longer to make than all of the above.",
+        f"{statistics.median(taken):.3f} s ({min(taken):.3f} to {max(taken):.3f}). Nobody to compare with: to make 1,000 "
+        "backups with the others would take longer than all of the above.",
     )
 
 

@@ -8,7 +8,9 @@ AT_REST = [
     "backup", "list", "show latest", "status", "verify latest", "verify latest --full-test", "restore latest --to",
     "restore latest --sql-only --only memory --to", "salvage memory/index.db --to",
 ]
-CHANGED = ["diff latest now --rows", "restore-git HEAD --force", "restore latest --force", "undo --force", "guard -- true", "prune"]
+CHANGED = [
+    "diff latest now --rows", "restore-git HEAD --force", "restore latest --force", "undo --force", "guard -- true", "prune",
+]
 
 
 def commands(ground, size):
@@ -49,4 +51,4 @@ def memory(ground):
         lines.append(f"| {verb} | " + " | ".join(peak(size, verb) for size in sizes) + " |")
     most = lambda size: max(peak for (at, _), peak in ground.peaks.items() if at == size)
     lines.append("| **most** | " + " | ".join(f"**{most(size):.0f}**" for size in sizes) + " |")
-    ground.page.add(*lines, "", "The process of the tool itself; git's, which it calls, are not in it. 0: over too soon to be seen.")
+    ground.page.add(*lines, "", "The process of the tool itself, without git's, which it calls. 0: over too soon to be seen.")

@@ -69,7 +69,8 @@ def occupied(tool):
 def first_dump(ground):
     it = stores(ground)
     scripts = tools.Scripts(ground.path("scripts"))
-    pipes = [tools.Piped(tool.name, ground.path("dumped-" + tool.name), True) for tool in it.others if isinstance(tool, tools.Piped)]
+    piped = [name for name in ground.names if name in tools.PIPES]
+    pipes = [tools.Piped(name, ground.path("dumped-" + name), True) for name in piped]
     sides = {tool: functools.partial(it.first, tool) for tool in [it.dumped, scripts, *pipes]}
     notes = [
         "shell scripts: `sqlite3 .dump`, `cp`, `git archive`, `md5sum`, `tar czf`. pigz and zstd: `sqlite3 .backup` and "
@@ -120,7 +121,8 @@ def restore_all(ground):
 
 def one_file(ground):
     it = stores(ground)
-    back(ground, it, f"Restore one file, {it.size} MB", [it.mine, *it.others], small_round(ground), "one_file", {"file0.rs"})
+    title = f"Restore one file, {it.size} MB"
+    back(ground, it, title, [it.mine, *it.others], small_round(ground), "one_file", {"file0.rs"})
 
 
 def restored(ground, it, title, chosen, rounds):
