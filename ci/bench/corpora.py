@@ -119,8 +119,13 @@ def make_history(folder, commits, files, lines=100):
     os.sync()
 
 
-def commit_one(project, number):
-    """One more commit: a line more in one file."""
+def edit(project, text):
+    """A line more in one file."""
     with open(os.path.join(project, "src", "part0", "file0.rs"), "a") as file:
-        file.write(f"// {number}\n")
+        file.write(f"// {text}\n")
+
+
+def commit_one(project, number):
+    """One more commit of one edit."""
+    edit(project, number)
     git(project, "commit", "-qam", f"change {number}")

@@ -42,12 +42,7 @@ def changed(ground):
     rival = [tools.RusticOfCopies(ground.path("rustic-large"))] if "rustic" in ground.names else []
     if not rival:
         ground.page.leave_out("1 % changed at 1 GB against rustic: it is not installed, or was not wanted")
-
-    def before(_):
-        ground.change(it.project)
-        ground.settle()
-
     sides = {tool: tool.backup for tool in it.filled(it.mine, *rival)}
     notes = ["rustic with its copies: `sqlite3 .backup` of both databases, then `rustic backup` of files and copies."]
     settings = {**rounds(ground), "best_of": ["rustic"]}
-    it.compare(f"1 % changed, mostly recent rows, {it.size} MB", sides, before=before, notes=notes, **settings)
+    it.compare(f"1 % changed, mostly recent rows, {it.size} MB", sides, before=it.change, notes=notes, **settings)

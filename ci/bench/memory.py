@@ -3,6 +3,8 @@
 import os
 import shutil
 
+from bench import corpora
+
 # In this order, each once; a change of 1 % of the rows and of one file comes in between.
 AT_REST = [
     "backup", "list", "show latest", "status", "verify latest", "verify latest --full-test", "restore latest --to",
@@ -32,8 +34,7 @@ def commands(ground, size):
 
     each(AT_REST)
     ground.change(project)
-    with open(os.path.join(project, "src", "part0", "file0.rs"), "a") as file:
-        file.write("// edited\n")
+    corpora.edit(project, "edited")
     each(CHANGED)
     for file in [tool.place, ground.path("memory-to")]:
         shutil.rmtree(file, ignore_errors=True)

@@ -33,6 +33,11 @@ class Stores:
                 run(command, self.project, env)
         return chosen
 
+    def change(self, _):
+        """Before a round that looks for what is new."""
+        self.ground.change(self.project)
+        self.ground.settle()
+
     def compare(self, title, sides, **more):
         return self.ground.compare(title, sides, self.project, self.size, **more)
 
@@ -98,13 +103,8 @@ def unchanged(ground):
 
 def changed(ground):
     it = stores(ground)
-
-    def before(_):
-        ground.change(it.project)
-        ground.settle()
-
     sides = {tool: tool.backup for tool in it.filled(it.mine, it.dumped, *it.others)}
-    it.compare(f"1 % changed, mostly recent rows, {it.size} MB", sides, before=before, **small_round(ground))
+    it.compare(f"1 % changed, mostly recent rows, {it.size} MB", sides, before=it.change, **small_round(ground))
 
 
 def verify(ground):

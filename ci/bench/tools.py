@@ -12,15 +12,17 @@ ONE_FILE = "src/part0/file0.rs"
 PIPES = {"pigz": "pigz", "zstd": "zstd -q -T0"}
 
 
-class Ours:
+class Tool:
+    def reset(self):
+        shutil.rmtree(self.place, ignore_errors=True)
+
+
+class Ours(Tool):
     def __init__(self, name, binary, place, *options):
         self.name, self.binary, self.place, self.options = name, binary, place, options
 
     def call(self, *arguments):
         return [self.binary, *arguments, "--quiet", "--store", self.place], None
-
-    def reset(self):
-        shutil.rmtree(self.place, ignore_errors=True)
 
     def backup(self):
         return self.call("backup", *self.options)
@@ -35,7 +37,7 @@ class Ours:
         return self.call("restore", "latest", "--only", ONE_FILE, "--to", to)
 
 
-class Rival:
+class Rival(Tool):
     """A program of others, with a home of its own, so that neither caches nor settings of the user count."""
 
     init = ()
@@ -46,8 +48,8 @@ class Rival:
         self.env = {**os.environ, **homes, **self.settings()}
 
     def reset(self):
-        for folder in [self.place, self.home]:
-            shutil.rmtree(folder, ignore_errors=True)
+        super().reset()
+        shutil.rmtree(self.home, ignore_errors=True)
         os.makedirs(self.home)
         subprocess.run([self.name, *self.init], env=self.env, check=True, capture_output=True)
 
@@ -133,16 +135,13 @@ class RusticOfCopies(Rustic):
         return ["sh", "-euc", script, "sh", copies], self.env
 
 
-class Piped:
+class Piped(Tool):
     """`sqlite3 .backup` of both databases, then `tar` of files and copies through a compressor; if wanted also
     `sqlite3 .dump` of both into the same archive. A whole archive each time."""
 
     def __init__(self, name, place, dumps=False):
         self.name, self.place, self.dumps = name, place, dumps
         self.archive = os.path.join(place, "tar")
-
-    def reset(self):
-        shutil.rmtree(self.place, ignore_errors=True)
 
     def backup(self):
         dump = 'sqlite3 "memory/$d.db" .dump > "$1/memory/$d.sql"; ' if self.dumps else ""
@@ -168,7 +167,7 @@ class Piped:
         return ["sh", "-euc", script, "sh", self.archive, to, *paths], None
 
 
-class Scripts:
+class Scripts(Tool):
     """What backup scripts do: dumps, plain copies of the database files, `git archive`, a list of MD5 sums, and
     `tar czf` of it all. The copies are whole only because nobody writes here, and git's history is not in it."""
 
@@ -176,9 +175,6 @@ class Scripts:
 
     def __init__(self, place):
         self.place = place
-
-    def reset(self):
-        shutil.rmtree(self.place, ignore_errors=True)
 
     def backup(self):
         script = (
