@@ -21,6 +21,7 @@ sys.dont_write_bytecode = True  # nothing of ours appears beside the scripts
 from bench import archive, clock, days, dumps, history, large, listing, memory, small, tools
 from bench.command import built, need, options
 from bench.ground import Ground
+from bench.loading import loader
 from bench.page import Page, machine
 
 SECTIONS = {
@@ -83,6 +84,7 @@ def main():
     chosen, began = understood(), time.monotonic()
     need(chosen, "git", "sqlite3", "tar", "gzip")
     binary, page = built(chosen), Page(chosen.write)
+    tests = loader(chosen) if "load" in chosen.only else None
     found, missing = tools.installed(chosen.tools)
     with tempfile.TemporaryDirectory(prefix="compare-", dir=chosen.scratch) as scratch:
         rounds = f"{chosen.rounds} rounds, {chosen.large_rounds} at {chosen.large} MB"
@@ -94,7 +96,7 @@ def main():
             page.leave_out(f"{name}: it is not installed")
         if len(chosen.only) < len(SECTIONS):
             page.leave_out("everything but " + ", ".join(chosen.only))
-        ground = Ground(chosen, page, binary, list(found), scratch)
+        ground = Ground(chosen, page, binary, tests, list(found), scratch)
         for name, section in SECTIONS.items():
             if name in chosen.only:
                 started = time.monotonic()

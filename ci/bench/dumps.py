@@ -5,7 +5,7 @@ import statistics
 
 from bench import corpora, small
 from bench.clock import in_turn, ratio, run, shown
-from bench.loading import Loading, loader
+from bench.loading import Loading
 
 
 def dump(ground):
@@ -32,12 +32,11 @@ def dump(ground):
 
 
 def load(ground):
-    tests = loader(ground.options)
     ground.note("load")
-    it = Loading(ground.binary, tests, ground.project(ground.size), ground.emptied("loading"))
+    it = Loading(ground.binary, ground.tests, ground.project(ground.size), ground.emptied("loading"))
     title = f"Load of dumps, {it.size / 1e6:.0f} MB"
     measure = functools.partial(in_turn, rounds=ground.rounds, warm_up=ground.warm_up)
-    if tests:
+    if ground.tests:
         taken = measure({"our loader": it.alone, "the `sqlite3` shell": it.shell})
         ground.page.timed(title, taken, ["the `sqlite3` shell"])
     else:

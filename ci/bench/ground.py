@@ -12,8 +12,9 @@ from bench.clock import in_turn, run
 
 
 class Ground:
-    def __init__(self, options, page, binary, names, scratch):
-        self.options, self.page, self.binary, self.names, self.scratch = options, page, binary, names, scratch
+    def __init__(self, options, page, binary, tests, names, scratch):
+        self.options, self.page, self.binary, self.tests = options, page, binary, tests
+        self.names, self.scratch = names, scratch
         self.size, self.rounds, self.warm_up = options.megabytes, options.rounds, options.warm_up
         self.small, self.large, self.changes, self.peaks = None, None, 0, {}
         asked = subprocess.run([binary, "help", "backup"], capture_output=True, text=True)
