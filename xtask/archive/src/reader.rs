@@ -2,7 +2,6 @@
 //! checked against its digest before a byte of it is handed on. Nothing here writes files; what the names
 //! say is up to the caller, who gets them as safe paths.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -29,7 +28,8 @@ pub struct Archive {
     file: Mutex<File>,
     index: Index,
     offsets: Vec<u64>,
-    by_path: HashMap<SafePath, usize>,
+    /// The numbers of the entries, ordered by their paths: far less room than a map of paths.
+    by_path: Vec<u32>,
     /// Where the seal starts: the index ends there.
     pub(super) seal_offset: u64,
     /// The digest that the seal carries.
@@ -83,8 +83,8 @@ impl Archive {
             BufReader::with_capacity(256 << 10, (&file).take(seal_offset - index_offset)),
             index_offset,
         )?;
-        let by_path =
-            index.entries.iter().enumerate().map(|(i, entry)| (entry.meta.path.clone(), i)).collect();
+        let mut by_path: Vec<u32> = (0..u32::try_from(index.entries.len())?).collect();
+        by_path.sort_unstable_by_key(|&i| &index.entries[i as usize].meta.path);
         let offsets = index.offsets();
         let (path, file) = (path.to_path_buf(), Mutex::new(file));
         Ok(Archive { path, file, index, offsets, by_path, seal_offset, sealed })
@@ -102,7 +102,9 @@ impl Archive {
 
     /// An entry by its path in the archive.
     pub fn entry(&self, path: &SafePath) -> Option<&Entry> {
-        self.by_path.get(path).map(|&i| &self.index.entries[i])
+        let entry = |&i: &u32| &self.index.entries[i as usize];
+        let found = self.by_path.binary_search_by(|i| entry(i).meta.path.cmp(path)).ok()?;
+        self.by_path.get(found).map(entry)
     }
 
     /// The content of a small entry as a whole.

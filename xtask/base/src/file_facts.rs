@@ -13,9 +13,9 @@ pub struct Identity {
     /// Size in bytes.
     pub size: u64,
     /// Modification time in nanoseconds since 1970.
-    pub mtime_ns: i128,
+    pub mtime_ns: i64,
     /// Change time in nanoseconds since 1970; 0 where there is none.
-    pub ctime_ns: i128,
+    pub ctime_ns: i64,
 }
 
 /// Permission bits, owner and group of a file; owner and group are 0 where there are none.
@@ -37,7 +37,8 @@ mod system {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 
     pub fn identity(meta: &Metadata) -> Identity {
-        let ns = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        // From 1677 to 2262; what is beyond counts as the end of that.
+        let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Identity {
             inode: (meta.dev(), meta.ino()),
             size: meta.size(),
@@ -97,10 +98,12 @@ mod system {
     use std::os::windows::fs::MetadataExt;
 
     // Windows counts 100-nanosecond steps since 1601.
-    const SECONDS_1601_TO_1970: i128 = 11_644_473_600;
+    const SECONDS_1601_TO_1970: i64 = 11_644_473_600;
 
     pub fn identity(meta: &Metadata) -> Identity {
-        let mtime_ns = i128::from(meta.last_write_time()) * 100 - SECONDS_1601_TO_1970 * 1_000_000_000;
+        let steps =
+            i64::try_from(meta.last_write_time()).unwrap_or(i64::MAX) - SECONDS_1601_TO_1970 * 10_000_000;
+        let mtime_ns = steps.saturating_mul(100);
         Identity { inode: (0, 0), size: meta.file_size(), mtime_ns, ctime_ns: 0 }
     }
 
@@ -153,8 +156,8 @@ impl Identity {
     /// Whether it was written to so recently that one more write might not show in its times.
     pub fn is_fresh(&self) -> bool {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let now_ns = i128::try_from(now.as_nanos()).unwrap_or_default();
-        (now_ns - self.mtime_ns.max(self.ctime_ns)).unsigned_abs() < TICK.as_nanos()
+        let now_ns = i64::try_from(now.as_nanos()).unwrap_or_default();
+        u128::from(now_ns.abs_diff(self.mtime_ns.max(self.ctime_ns))) < TICK.as_nanos()
     }
 }
 

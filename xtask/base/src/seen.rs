@@ -33,11 +33,9 @@ pub struct Seen {
 impl Seen {
     /// What is to be noted of a file; nothing where no change time is kept.
     pub fn of(identity: &Identity) -> Option<Seen> {
-        let (mtime_ns, ctime_ns) =
-            (i64::try_from(identity.mtime_ns).ok()?, i64::try_from(identity.ctime_ns).ok()?);
         // The device is not noted: it may have another number after the next start.
-        let seen = Seen { size: identity.size, inode: identity.inode.1, mtime_ns, ctime_ns };
-        (ctime_ns > 0).then_some(seen)
+        let Identity { inode, size, mtime_ns, ctime_ns } = *identity;
+        (ctime_ns > 0).then_some(Seen { size, inode: inode.1, mtime_ns, ctime_ns })
     }
 
     /// Whether a backup that began at that moment saw all that was written before the file was next looked at.

@@ -304,7 +304,7 @@ pub(super) type Marks = BTreeMap<SafePath, [Option<Mark>; 3]>;
 
 /// Inode, size and modification time. Not the change time: as root, SQLite gives its side files an owner anew
 /// whenever it opens them.
-type Mark = ((u64, u64), u64, i128);
+type Mark = ((u64, u64), u64, i64);
 
 /// Takes the marks.
 ///
