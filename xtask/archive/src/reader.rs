@@ -261,7 +261,8 @@ fn read_index(mut section: impl std::io::BufRead, index_offset: u64) -> Result<I
     let Kind::File { size } = kind else { anyhow::bail!("its index is damaged") };
     ensure!(meta.path.bytes() == INDEX_NAME.as_bytes(), "its index has another name");
     ensure!(size <= INDEX_MAX, "its index is too large");
-    let index = Index::read_json(BufReader::with_capacity(64 << 10, (&mut stream).take(size)), index_offset)?;
+    let index =
+        Index::read_json(BufReader::with_capacity(64 << 10, (&mut stream).take(size)), size, index_offset)?;
     let mut rest = Vec::new();
     (&mut stream).take(4 * BLOCK as u64).read_to_end(&mut rest).context("its index is damaged")?;
     let expected = header::padding(size) + 2 * BLOCK;
