@@ -23,9 +23,7 @@ pub struct Mark {
 
 impl From<&Identity> for Mark {
     fn from(identity: &Identity) -> Mark {
-        // Until the year 2262; after that it is only compared with itself.
-        let mtime_ns = i64::try_from(identity.mtime_ns).unwrap_or(i64::MAX);
-        Mark { inode: identity.inode, size: identity.size, mtime_ns }
+        Mark { inode: identity.inode, size: identity.size, mtime_ns: identity.mtime_ns }
     }
 }
 
