@@ -102,9 +102,14 @@ impl Archive {
 
     /// An entry by its path in the archive.
     pub fn entry(&self, path: &SafePath) -> Option<&Entry> {
-        let entry = |&i: &u32| &self.index.entries[i as usize];
-        let found = self.by_path.binary_search_by(|i| entry(i).meta.path.cmp(path)).ok()?;
-        self.by_path.get(found).map(entry)
+        self.number(path).and_then(|number| self.index.entries.get(number))
+    }
+
+    /// Which entry has that path.
+    pub(super) fn number(&self, path: &SafePath) -> Option<usize> {
+        let path_of = |i: &u32| &self.index.entries[*i as usize].meta.path;
+        let found = self.by_path.binary_search_by(|i| path_of(i).cmp(path)).ok()?;
+        self.by_path.get(found).map(|&i| i as usize)
     }
 
     /// The content of a small entry as a whole.

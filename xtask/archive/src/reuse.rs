@@ -131,6 +131,13 @@ impl Reuse {
         Some(((*self.offsets.get(number)?, member.size), member.length))
     }
 
+    /// Where a member that entries share lies and how long it is, in bytes; the length of its content, and its digest.
+    pub(super) fn shared_member(&self, number: usize) -> Option<((u64, u64), u64, Digest)> {
+        let digest = self.archive.index().members.get(number)?.digest?;
+        let (place, length) = self.place(number)?;
+        Some((place, length, digest))
+    }
+
     /// Fills the holes of a shared member's content, and checks what is put there; the member as it is in the earlier
     /// archive, where the content is just that of one there.
     ///

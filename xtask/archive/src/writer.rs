@@ -24,6 +24,9 @@ use crate::reuse::{Hole, Reuse};
 use crate::sums;
 
 mod carry;
+mod row;
+
+use self::row::Row;
 
 /// Files up to this many bytes share members.
 pub const SMALL_MAX: usize = 128 << 10;
@@ -71,6 +74,7 @@ pub struct Writer {
     group_places: Vec<(usize, u64, u64)>,
     /// What of the group is still to be filled in.
     holes: Vec<Hole>,
+    row: Row,
     level: Level,
     reuse: Option<Arc<Reuse>>,
     open: Option<Open>,
@@ -98,6 +102,7 @@ impl Writer {
             group: Vec::new(),
             group_places: Vec::new(),
             holes: Vec::new(),
+            row: Row::default(),
             level,
             reuse,
             open: None,
@@ -129,6 +134,7 @@ impl Writer {
         let block = header::write(&meta, &kind)?;
         self.group.extend_from_slice(&block);
         let cut = self.cut_here(meta.path.bytes());
+        self.row.add(self.reuse.as_deref(), &meta, &kind);
         self.entries.push(Entry { meta, kind, digest: None, chunks: Vec::new(), seen: None });
         if cut { self.end_group() } else { Ok(()) }
     }
@@ -148,6 +154,11 @@ impl Writer {
         self.group.extend_from_slice(content);
         self.group.resize(self.group.len() + header::padding(size), 0);
         let cut = self.cut_here(meta.path.bytes());
+        if content.is_empty() {
+            self.row.add(self.reuse.as_deref(), &meta, &Kind::File { size });
+        } else {
+            self.row.end();
+        }
         let digest = content.is_empty().then(|| Digest::of(b""));
         self.entries.push(Entry { meta, kind: Kind::File { size }, digest, chunks: Vec::new(), seen: None });
         if cut { self.end_group() } else { Ok(()) }
@@ -164,6 +175,11 @@ impl Writer {
         }
         let content = std::mem::take(&mut self.group);
         let (places, holes) = (std::mem::take(&mut self.group_places), std::mem::take(&mut self.holes));
+        if self.row.take().is_unbroken() && self.carry_group(content.len(), &holes)? {
+            self.places.push(places);
+            self.members += 1;
+            return Ok(());
+        }
         self.hand_in(Job { content, level: self.level, ranges: Vec::new(), shared: true, holes }, places)
     }
 

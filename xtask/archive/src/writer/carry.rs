@@ -1,9 +1,9 @@
 //! Files whose content is taken from an earlier archive and not from the disk, because they did not change since.
 //!
 //! A large file's members are copied as they are; whoever made the archive has to check it as a whole before it counts,
-//! and they are checked then. Of a small file only the header is written, with a hole behind it; when the shared
-//! member is complete, the hole is filled from the earlier archive, checked, and when the member is just the one that
-//! is there, that is taken over.
+//! and they are checked then. Of a small file only the header is written, with a hole behind it. When the shared
+//! member is complete, and its entries lie in one earlier member in the same row, that one is copied likewise; else
+//! the holes are filled from the earlier archive, and checked.
 
 use anyhow::{Context, Result, ensure};
 
@@ -35,6 +35,7 @@ impl Writer {
                 self.group_places.push((self.entries.len(), at as u64, size));
                 self.group.resize(at + length + header::padding(size), 0);
                 let cut = self.cut_here(meta.path.bytes());
+                self.row.add(Some(&reuse), &meta, &earlier.kind);
                 self.remember(meta, earlier);
                 if cut {
                     self.end_group()?;
@@ -62,6 +63,20 @@ impl Writer {
         }
         self.remember(meta, earlier);
         Ok(())
+    }
+
+    /// Copies the earlier member that holds a complete group, if it does; its headers are known to be the same.
+    pub(super) fn carry_group(&mut self, length: usize, holes: &[Hole]) -> Result<bool> {
+        let (Some(reuse), Some(first)) = (&self.reuse, holes.first()) else { return Ok(false) };
+        let in_place = |hole: &Hole| hole.member == first.member && hole.at == hole.inner;
+        let Some((place, was, digest)) = reuse.shared_member(first.member) else { return Ok(false) };
+        if was != length as u64 || !holes.iter().all(in_place) {
+            return Ok(false);
+        }
+        let member = Member { size: place.1, length: was, digest: Some(digest) };
+        let digests = holes.iter().map(|hole| hole.digest).collect();
+        self.pipeline.copy(place.0, Written { member, digests })?;
+        Ok(true)
     }
 
     /// The line of the index.
