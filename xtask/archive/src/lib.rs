@@ -14,6 +14,7 @@ pub mod member;
 mod pipeline;
 pub mod reader;
 pub mod reuse;
+pub mod stream;
 pub mod sums;
 pub mod writer;
 

@@ -1,6 +1,7 @@
 //! The format as a whole: what is written comes back, and nothing can be changed unnoticed.
 
 use std::fs;
+use std::io::{BufRead, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -111,6 +112,35 @@ fn what_is_written_comes_back() {
     let mut links = Collect::default();
     archive.read(|entry| matches!(entry.kind, Kind::Link { .. }), &mut links).unwrap();
     assert_eq!(links.0.len(), 1);
+}
+
+/// A stream gives what reading gives, tells of its bytes, and never takes damage for the end.
+#[test]
+fn a_stream_ends_at_the_end_or_with_an_error() {
+    let sample = write(1_000_000, 20);
+    let archive = Archive::open(&sample.path).unwrap();
+    for (name, content) in &sample.contents {
+        let (mut read, told) = (Vec::new(), std::cell::Cell::new(0));
+        let tell = |bytes| told.set(told.get() + bytes);
+        let mut stream = archive.stream(&SafePath::new(name.as_slice()).unwrap(), &tell).unwrap();
+        stream.read_to_end(&mut read).unwrap();
+        assert!(read == *content && stream.into_error().is_none() && told.get() == content.len() as u64);
+    }
+    let large = SafePath::new("backup/large").unwrap();
+    let member = archive.entry(&large).unwrap().chunks[7].member;
+    let mut bytes = fs::read(&sample.path).unwrap();
+    let at = archive.index().offsets()[member] + archive.index().members[member].size / 2;
+    bytes[usize::try_from(at).unwrap()] ^= 1;
+    fs::write(&sample.path, bytes).unwrap();
+    let archive = Archive::open(&sample.path).unwrap();
+    let mut stream = archive.stream(&large, &|_| {}).unwrap();
+    let mut read = Vec::new();
+    assert!(stream.read_to_end(&mut read).is_err() && stream.fill_buf().is_err());
+    assert_eq!(read.len(), 7 * CHUNK);
+    let error = format!("{:#}", stream.into_error().unwrap());
+    assert!(error.contains("is damaged"), "{error}");
+    assert!(archive.stream(&SafePath::new("backup/link").unwrap(), &|_| {}).is_err());
+    assert!(archive.stream(&SafePath::new("backup/absent").unwrap(), &|_| {}).is_err());
 }
 
 #[test]

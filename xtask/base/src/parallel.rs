@@ -1,7 +1,8 @@
 //! The same work on many pieces, on all cores, with the results in the order of the pieces. Flat memory: a
-//! few pieces per core are under way at once. And two works beside each other.
+//! few pieces per core are under way at once. And a few works beside each other.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
 
@@ -21,9 +22,18 @@ pub fn ordered<T: Send, S, R: Send>(
     pieces: impl Iterator<Item = T> + Send,
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, T) -> R + Sync,
+    take: impl FnMut(R) -> Result<()>,
+) -> Result<()> {
+    ordered_on(workers(), pieces, state, work, take)
+}
+
+fn ordered_on<T: Send, S, R: Send>(
+    threads: usize,
+    pieces: impl Iterator<Item = T> + Send,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, T) -> R + Sync,
     mut take: impl FnMut(R) -> Result<()>,
 ) -> Result<()> {
-    let threads = workers();
     let source = Mutex::new(pieces.enumerate());
     std::thread::scope(|scope| {
         let (results, queue) = sync_channel::<(usize, R)>(2 * threads);
@@ -54,6 +64,37 @@ pub fn ordered<T: Send, S, R: Send>(
     })
 }
 
+/// Works on a few large pieces, at most `most` of them at once and never more than there are cores; the results
+/// are in the order of the pieces. Once one has failed no other is begun, and those that are under way are waited for.
+///
+/// # Errors
+/// The first error in the order of the pieces.
+pub fn side_by_side<T: Send, R: Send>(
+    most: usize,
+    pieces: Vec<T>,
+    work: impl Fn(T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let failed = AtomicBool::new(false);
+    let until_failure = pieces.into_iter().take_while(|_| !failed.load(Ordering::Relaxed));
+    let work = |(): &mut (), piece| {
+        let result = work(piece);
+        failed.fetch_or(result.is_err(), Ordering::Relaxed);
+        result
+    };
+    let mut results = Vec::new();
+    ordered_on(
+        workers().min(most).max(1),
+        until_failure,
+        || (),
+        work,
+        |result| {
+            results.push(result?);
+            Ok(())
+        },
+    )?;
+    Ok(results)
+}
+
 /// Does both, `other` on a thread of its own, and waits for both.
 ///
 /// # Errors
@@ -69,11 +110,33 @@ pub fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl FnOnce() -> B + Sen
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
 
     #[test]
     fn both_are_done() {
         let (here, there) = both(|| std::thread::current().id(), || std::thread::current().id()).unwrap();
         assert!(here == std::thread::current().id() && there != here);
+    }
+
+    #[test]
+    fn few_large_pieces_keep_their_order_and_the_first_error_counts() {
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = |n: u64| {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(std::time::Duration::from_millis(20 - n));
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(n)
+        };
+        assert_eq!(side_by_side(2, (0..8).collect(), work).unwrap(), (0..8).collect::<Vec<_>>());
+        assert!(most.load(Ordering::SeqCst) <= 2);
+        let begun = AtomicUsize::new(0);
+        let fails = |n: u64| -> Result<()> {
+            begun.fetch_add(1, Ordering::SeqCst);
+            anyhow::bail!("{n}");
+        };
+        assert_eq!(side_by_side(2, (0..100).collect(), fails).unwrap_err().to_string(), "0");
+        assert!(begun.load(Ordering::SeqCst) <= 4, "{begun:?}");
+        assert_eq!(side_by_side(2, Vec::new(), fails).unwrap(), Vec::new());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::archive::index::Entry;
 use crate::archive::layout::{self, Part};
-use crate::archive::manifest::{Form, Manifest};
+use crate::archive::manifest::{Database, Form, Manifest};
 use crate::archive::reader::Archive;
 use crate::base::durable;
 use crate::base::failure::{Failure, Kind};
@@ -24,7 +24,7 @@ use crate::base::safe_path::{SafePath, is_git_name};
 use crate::project::git;
 
 use super::extract::{self, Written};
-use super::stage_database::{self, Places};
+use super::stage_database;
 use super::staging::{STAGING, Staging};
 
 /// What is wanted.
@@ -103,8 +103,8 @@ fn fill(
     monitor: &dyn Monitor,
 ) -> Result<Brought> {
     let work = staging.work();
-    let (tree, git_folder, dumps) = (work.join("tree"), work.join("git"), work.join("sql"));
-    for folder in [&tree, &git_folder, &dumps] {
+    let (tree, git_folder) = (work.join("tree"), work.join("git"));
+    for folder in [&tree, &git_folder] {
         file_facts::create_private_dir(folder)?;
     }
     let above = folders_above(archive, wish);
@@ -117,7 +117,7 @@ fn fill(
         }
         match part {
             Part::File(path) | Part::Raw(path) => Some((tree.as_path(), path)),
-            // Each database on its own, below: its image may be damaged where its dump is not.
+            // Each database on its own, later: its image may be damaged where its dump is not.
             Part::Image(_) | Part::Dump(_) => None,
             Part::Git(path) => Some((git_folder.as_path(), path)),
             Part::Frame => None,
@@ -129,22 +129,7 @@ fn fill(
     monitor.step("restoring", Some(total));
     let mut extracted = extract::extract(archive, &mapping, monitor)?;
     let mut brought = Brought::default();
-    for database in &manifest.databases {
-        let wanted = |part: fn(SafePath) -> Part| wish.wants(&part(database.path.clone()), false);
-        if database.form == Form::Raw {
-            if wanted(Part::Raw) {
-                brought.findings.push(stage_database::unreadable(database));
-                brought.databases.push(database.path.clone());
-            }
-        } else if wanted(Part::Image) || wanted(Part::Dump) {
-            let places = Places { root: &tree, dumps: &dumps };
-            let staged = stage_database::stage(archive, database, wish.from_dumps, &places, monitor)?;
-            file_facts::set_mode(&database.path.below(&tree)?, database.mode)?;
-            brought.findings.extend(staged.findings);
-            brought.written.add(staged.written);
-            brought.databases.push(database.path.clone());
-        }
-    }
+    bring_databases(archive, manifest, &tree, wish, &mut brought, monitor)?;
     if wish.only.is_empty()
         && let Some(facts) = &manifest.git
     {
@@ -164,6 +149,40 @@ fn fill(
     extracted.finish_folders(&tree, target)?;
     durable::sync_tree(target).context("can't sync the restored files")?;
     Ok(brought)
+}
+
+/// Databases, below `tree`.
+fn bring_databases(
+    archive: &Archive,
+    manifest: &Manifest,
+    tree: &Path,
+    wish: &Wish<'_>,
+    brought: &mut Brought,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let wanted =
+        |database: &Database, part: fn(SafePath) -> Part| wish.wants(&part(database.path.clone()), false);
+    let is_staged = |database: &&Database| {
+        database.form != Form::Raw && (wanted(database, Part::Image) || wanted(database, Part::Dump))
+    };
+    let wanted_staged: Vec<&Database> = manifest.databases.iter().filter(is_staged).collect();
+    if !wanted_staged.is_empty() {
+        let all = stage_database::stage_all(archive, &wanted_staged, wish.from_dumps, tree, monitor)?;
+        for (database, staged) in wanted_staged.iter().zip(all) {
+            file_facts::set_mode(&database.path.below(tree)?, database.mode)?;
+            brought.findings.extend(staged.findings);
+            brought.written.add(staged.written);
+        }
+    }
+    for database in &manifest.databases {
+        if database.form == Form::Raw && wanted(database, Part::Raw) {
+            brought.findings.push(stage_database::unreadable(database));
+            brought.databases.push(database.path.clone());
+        } else if is_staged(&database) {
+            brought.databases.push(database.path.clone());
+        }
+    }
+    Ok(())
 }
 
 fn size(entry: &Entry) -> u64 {

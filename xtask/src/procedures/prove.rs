@@ -244,19 +244,11 @@ fn prove_restore(
     let wish = Wish { only: &[], from_dumps: false, with_code: false };
     bring_back::bring_back(archive, manifest, &target, &wish, monitor)?;
     remove_tree(&target)?;
-    let dumps = scratch.join("sql");
-    let mapping = |entry: &Entry| match layout::part(&entry.meta.path, entry.kind == Kind::Folder) {
-        Part::Dump(path) => Some((dumps.as_path(), path)),
-        _ => None,
-    };
-    file_facts::create_private_dir(&dumps)?;
-    extract::extract(archive, &mapping, monitor)?;
-    for (number, database) in manifest.databases.iter().enumerate().filter(|(_, one)| one.has_whole_dump()) {
-        let to = scratch.join(format!("loaded-{number}"));
-        stage_database::load_dump(database, &dumps, &to, monitor)?;
-        fs::remove_file(&to)?;
-    }
-    Ok(())
+    let loaded = scratch.join("sql");
+    file_facts::create_private_dir(&loaded)?;
+    let dumped: Vec<_> = manifest.databases.iter().filter(|database| database.has_whole_dump()).collect();
+    stage_database::stage_all(archive, &dumped, true, &loaded, monitor)?;
+    remove_tree(&loaded)
 }
 
 /// Removes a restored tree, whose folders may forbid it.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::stage_database::{self, Places};
+use super::stage_database;
 use super::workshop;
 use crate::archive::manifest::{Database, Form, Manifest};
 use crate::archive::reader::Archive;
@@ -217,12 +217,9 @@ fn take_out(
     scratch: &Path,
     monitor: &dyn Monitor,
 ) -> Result<(PathBuf, Vec<Finding>)> {
-    let (root, dumps) = (scratch.join("backup"), scratch.join("dumps"));
-    for folder in [&root, &dumps] {
-        file_facts::create_private_dir(folder).with_context(|| format!("can't make {}", folder.display()))?;
-    }
-    let places = Places { root: &root, dumps: &dumps };
-    let staged = stage_database::stage(archive, database, false, &places, monitor)
+    let root = scratch.join("backup");
+    file_facts::create_private_dir(&root).with_context(|| format!("can't make {}", root.display()))?;
+    let staged = stage_database::stage(archive, database, false, &root, monitor)
         .with_context(|| format!("can't take {} out of the backup", database.path))
         .hint("choose another backup: cargo xtask list")?;
     Ok((database.path.below(&root)?, staged.findings))

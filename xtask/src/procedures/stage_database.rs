@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -20,16 +20,9 @@ use crate::base::failure::{Failure, Kind};
 use crate::base::finding::Finding;
 use crate::base::interrupt;
 use crate::base::monitor::Monitor;
+use crate::base::parallel;
 use crate::base::safe_path::SafePath;
 use crate::sqlite::{check, facts, load, overwrite};
-
-/// Where things go.
-pub struct Places<'a> {
-    /// The folder below which the database comes to lie at its own path.
-    pub root: &'a Path,
-    /// A folder for its dump.
-    pub dumps: &'a Path,
-}
 
 /// What came of it.
 #[derive(Default)]
@@ -40,7 +33,46 @@ pub struct Staged {
     pub written: Written,
 }
 
-/// Puts a database that the backup holds as an image at its path below `places.root`.
+/// So many databases are staged at once: loading one keeps two threads busy, and each takes its memory.
+const AT_ONCE: usize = 2;
+
+/// Puts databases that the backup holds as images at their paths below `root`, a few at once, and tells how far it
+/// is. The results are in the order of the databases.
+///
+/// # Errors
+/// As [`stage`], of the first of them that fails.
+pub fn stage_all(
+    archive: &Archive,
+    databases: &[&Database],
+    from_dumps: bool,
+    root: &Path,
+    monitor: &dyn Monitor,
+) -> Result<Vec<Staged>> {
+    let mut numbered = databases
+        .iter()
+        .enumerate()
+        .map(|(number, database)| Ok((size(archive, database, from_dumps)?, number)))
+        .collect::<Result<Vec<_>>>()?;
+    let step = if from_dumps { "loading and checking dumps" } else { "restoring and checking databases" };
+    monitor.step(step, Some(numbered.iter().map(|(size, _)| size).sum()));
+    // The largest first, so that none of them is left over alone at the end.
+    numbered.sort_by_key(|(size, number)| (std::cmp::Reverse(*size), *number));
+    let mut staged = parallel::side_by_side(AT_ONCE, numbered, |(_, number)| {
+        Ok((number, stage(archive, databases[number], from_dumps, root, monitor)?))
+    })?;
+    staged.sort_by_key(|(number, _)| *number);
+    Ok(staged.into_iter().map(|(_, staged)| staged).collect())
+}
+
+/// Bytes that are read out of the archive for a database.
+fn size(archive: &Archive, database: &Database, from_dump: bool) -> Result<u64> {
+    let part = if from_dump { Part::Dump } else { Part::Image };
+    let place = layout::place(&part(database.path.clone()))?.context("a database has a place")?;
+    let chunks = archive.entry(&place).into_iter().flat_map(|entry| &entry.chunks);
+    Ok(chunks.map(|chunk| chunk.size).sum())
+}
+
+/// Puts a database that the backup holds as an image at its path below `root`.
 ///
 /// # Errors
 /// When neither the image nor the dump is good, the manifest does not agree, or the disk is full.
@@ -48,17 +80,16 @@ pub fn stage(
     archive: &Archive,
     database: &Database,
     from_dump: bool,
-    places: &Places<'_>,
+    root: &Path,
     monitor: &dyn Monitor,
 ) -> Result<Staged> {
-    let path = database.path.below(places.root)?;
     if from_dump {
-        let written = load_from_archive(archive, database, places, monitor)?;
+        let written = load_dump(archive, database, root, monitor)?;
         return Ok(Staged { findings: Vec::new(), written });
     }
+    let path = database.path.below(root)?;
     let attempt = || -> Result<Staged> {
-        let written = take_out(archive, &Part::Image(database.path.clone()), places.root, monitor)?;
-        monitor.step("checking databases", None);
+        let written = take_out(archive, &database.path, root, monitor)?;
         let findings = check_image(database, &path)?.into_iter().collect();
         Ok(Staged { findings, written })
     };
@@ -70,7 +101,7 @@ pub fn stage(
     if path.exists() {
         fs::remove_file(&path).with_context(|| format!("can't remove {}", path.display()))?;
     }
-    let written = load_from_archive(archive, database, places, monitor).with_context(|| {
+    let written = load_dump(archive, database, root, monitor).with_context(|| {
         let path = &database.path;
         format!("the database {path} comes back neither from its SQL dump nor from its page image: {error:#}")
     })?;
@@ -89,47 +120,58 @@ pub fn stage(
 pub fn take_image(
     archive: &Archive,
     database: &Database,
-    places: &Places<'_>,
+    root: &Path,
     monitor: &dyn Monitor,
 ) -> Result<Staged> {
     let part = Part::Image(database.path.clone());
     let place = layout::place(&part)?.context("an image has a place")?;
     if archive.entry(&place).is_some_and(|entry| entry.digest.is_some() && entry.digest == database.image) {
-        match take_out(archive, &part, places.root, monitor) {
+        match take_out(archive, &database.path, root, monitor) {
             Ok(written) => return Ok(Staged { findings: Vec::new(), written }),
             Err(error) if prove::is_local(&error) || !database.has_whole_dump() => return Err(error),
             Err(_) => interrupt::check()?, // said again below, unless the dump helps
         }
-        durable::remove_file(&database.path.below(places.root)?)?;
+        durable::remove_file(&database.path.below(root)?)?;
     }
-    stage(archive, database, false, places, monitor)
+    stage(archive, database, false, root, monitor)
 }
 
-/// Takes one part out of the archive.
-fn take_out(archive: &Archive, part: &Part, root: &Path, monitor: &dyn Monitor) -> Result<Written> {
-    let place = layout::place(part)?.context("a database has a place")?;
+/// Takes the image of a database out of the archive.
+fn take_out(archive: &Archive, path: &SafePath, root: &Path, monitor: &dyn Monitor) -> Result<Written> {
+    let place = layout::place(&Part::Image(path.clone()))?.context("an image has a place")?;
     anyhow::ensure!(archive.entry(&place).is_some(), "{place} is missing in the archive");
-    let mapping = |entry: &Entry| match layout::part(&entry.meta.path, false) {
-        Part::Image(path) | Part::Dump(path) if entry.meta.path == place => Some((root, path)),
-        _ => None,
-    };
+    let mapping = |entry: &Entry| (entry.meta.path == place).then(|| (root, path.clone()));
     Ok(extract::extract(archive, &mapping, monitor)?.written)
 }
 
-fn load_from_archive(
-    archive: &Archive,
-    database: &Database,
-    places: &Places<'_>,
-    monitor: &dyn Monitor,
-) -> Result<Written> {
+/// Makes a database from its dump, which goes from the archive into SQLite as it is unpacked, and holds it against
+/// the manifest. Nothing of it stays after an error.
+fn load_dump(archive: &Archive, database: &Database, root: &Path, monitor: &dyn Monitor) -> Result<Written> {
     demand_dump(database)?;
-    take_out(archive, &Part::Dump(database.path.clone()), places.dumps, monitor)?;
-    let path = database.path.below(places.root)?;
-    load_dump(database, places.dumps, &path, monitor)?;
-    let dump: PathBuf = database.path.below(places.dumps)?;
-    fs::remove_file(&dump).with_context(|| format!("can't remove {}", dump.display()))?;
-    let bytes = fs::metadata(&path)?.len();
+    let to = database.path.below(root)?;
+    fs::create_dir_all(to.parent().context("a database has a folder")?)?;
+    let place = layout::place(&Part::Dump(database.path.clone()))?.context("a dump has a place")?;
+    let told = |bytes| monitor.advance(bytes);
+    let mut dump = archive.stream(&place, &told)?;
+    let loaded = load::load(&mut dump, &to);
+    // A damaged archive is not the dump's fault.
+    let loaded = dump.into_error().map_or(loaded, Err);
+    loaded.with_context(|| format!("can't load the dump of {}", database.path))?;
+    check_loaded(database, &to)?;
+    let bytes = fs::metadata(&to).with_context(|| format!("can't read {}", to.display()))?.len();
     Ok(Written { files: 1, bytes, ..Written::default() })
+}
+
+/// Whether a database that was loaded is sound, and the one that was saved. Both are looked at at once, which can be
+/// since SQLite has made these pages here: out of an image, the rows are not read before its pages are known to be
+/// sound.
+fn check_loaded(database: &Database, path: &Path) -> Result<()> {
+    let (report, same) =
+        parallel::both(|| check::check(path), || same_content(database, database.dump_logical, path))?;
+    if let Some(damage) = report?.damage.first() {
+        anyhow::bail!("the database loaded from the dump of {} is damaged: {damage}", database.path);
+    }
+    same
 }
 
 /// Whether the image that was extracted is sound and the one that was saved. Damage that the manifest
@@ -228,18 +270,4 @@ fn demand_dump(database: &Database) -> Result<()> {
         return refused(message, hint);
     }
     Ok(())
-}
-
-/// Builds a database from its dump and holds it against the manifest.
-pub fn load_dump(database: &Database, dumps: &Path, to: &Path, monitor: &dyn Monitor) -> Result<()> {
-    demand_dump(database)?;
-    monitor.step("loading dumps", None);
-    let dump = database.path.below(dumps)?;
-    let mut reader = BufReader::with_capacity(256 << 10, fs::File::open(&dump)?);
-    fs::create_dir_all(to.parent().context("a database has a folder")?)?;
-    load::load(&mut reader, to).with_context(|| format!("can't load the dump of {}", database.path))?;
-    if let Some(damage) = check::check(to)?.damage.first() {
-        anyhow::bail!("the database loaded from the dump of {} is damaged: {damage}", database.path);
-    }
-    same_content(database, database.dump_logical, to)
 }

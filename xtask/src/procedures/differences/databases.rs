@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::super::stage_database::{self, Places};
+use super::super::stage_database;
 use super::list::{Side, Stock, Stored};
 use super::{Ask, DatabaseDifference, Differences, Fate, Origin};
 use crate::base::digest::Digest;
@@ -189,10 +189,8 @@ fn image(
     ask: &Ask<'_>,
     monitor: &dyn Monitor,
 ) -> Result<(PathBuf, Vec<Finding>)> {
-    let (images, dumps) = (work.join("images"), work.join("sql"));
-    for folder in [&images, &dumps] {
-        file_facts::create_private_dir(folder).with_context(|| format!("can't make {}", folder.display()))?;
-    }
+    let images = work.join("images");
+    file_facts::create_private_dir(&images).with_context(|| format!("can't make {}", images.display()))?;
     let Some(stored) = side.databases.get(path) else {
         let empty = work.join("nothing");
         file_facts::create_private_file(&empty).with_context(|| format!("can't make {}", empty.display()))?;
@@ -200,8 +198,7 @@ fn image(
     };
     match (&stored.form, side.origin) {
         (Stock::Image(database), Origin::Backup { archive, .. }) => {
-            let places = Places { root: &images, dumps: &dumps };
-            let staged = stage_database::take_image(archive, database, &places, monitor)?;
+            let staged = stage_database::take_image(archive, database, &images, monitor)?;
             Ok((path.below(&images)?, staged.findings))
         }
         (Stock::Blob { id, size }, Origin::Commit { git, .. }) => {

@@ -16,7 +16,7 @@ use super::super::extract;
 use super::super::journal::{self, Overwrite};
 use super::super::marks;
 use super::super::rename::Rename;
-use super::super::stage_database::{self, Places};
+use super::super::stage_database;
 use super::super::wanted::Wanted;
 use super::Order;
 use crate::archive::header::Kind as EntryKind;
@@ -96,27 +96,19 @@ pub(super) fn prepare(
     work: &Path,
     monitor: &dyn Monitor,
 ) -> Result<(Vec<DatabaseStep>, Vec<Finding>)> {
-    let (images, dumps, raw) = (work.join(IMAGES), work.join("sql"), work.join(RAW));
-    for folder in [&images, &dumps, &raw, &work.join(OLD_IMAGES)] {
+    let (images, raw) = (work.join(IMAGES), work.join(RAW));
+    for folder in [&images, &raw, &work.join(OLD_IMAGES)] {
         file_facts::create_private_dir(folder)?;
     }
-    let (mut steps, mut findings) = (Vec::new(), Vec::new());
+    let (mut steps, mut findings) = (Vec::new(), stage_images(order, wanted, &images, monitor)?);
     for database in &wanted.databases {
         let image = database.path.below(&images)?;
         match order.source.backup() {
-            _ if wanted.staged.contains(&database.path) => file_facts::set_mode(&image, database.mode)?,
-            None => anyhow::bail!("{} comes from nowhere", database.path),
-            Some(backup) if database.form == Form::Raw => {
+            Some(backup) if comes_raw(database, wanted) => {
                 stage_raw(backup.archive, database, &raw, monitor)?;
                 findings.push(stage_database::unreadable(database));
             }
-            Some(backup) => {
-                let places = Places { root: &images, dumps: &dumps };
-                let dumped = order.from_dumps;
-                let staged = stage_database::stage(backup.archive, database, dumped, &places, monitor)?;
-                file_facts::set_mode(&image, database.mode)?;
-                findings.extend(staged.findings);
-            }
+            _ => file_facts::set_mode(&image, database.mode)?,
         }
         let live = database.path.below(root)?;
         let state = match fs::symlink_metadata(&live) {
@@ -139,6 +131,34 @@ pub(super) fn prepare(
     }
     compare_all(root, &mut steps, &images, work, monitor)?;
     Ok((steps, findings))
+}
+
+/// Whether only the bytes of its files are there.
+fn comes_raw(database: &Database, wanted: &Wanted<'_>) -> bool {
+    database.form == Form::Raw && !wanted.staged.contains(&database.path)
+}
+
+/// Stages all databases that come as images from a backup, below `images`.
+fn stage_images(
+    order: &Order<'_>,
+    wanted: &Wanted<'_>,
+    images: &Path,
+    monitor: &dyn Monitor,
+) -> Result<Vec<Finding>> {
+    let open = wanted.databases.iter().filter(|database| !wanted.staged.contains(&database.path));
+    let Some(backup) = order.source.backup() else {
+        let mut open = open;
+        return match open.next() {
+            Some(database) => anyhow::bail!("{} comes from nowhere", database.path),
+            None => Ok(Vec::new()),
+        };
+    };
+    let imaged: Vec<&Database> = open.filter(|database| database.form != Form::Raw).collect();
+    if imaged.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all = stage_database::stage_all(backup.archive, &imaged, order.from_dumps, images, monitor)?;
+    Ok(all.into_iter().flat_map(|staged| staged.findings).collect())
 }
 
 /// The bytes of a database that could not be opened when it was saved.
