@@ -147,25 +147,34 @@ impl Expander {
     /// # Errors
     /// When any byte is not as the writer writes it, or the length differs.
     pub fn content(&mut self, member: &[u8], length: u64) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        self.content_into(member, length, &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`content`](Expander::content), in the memory of an earlier one.
+    ///
+    /// # Errors
+    /// As there; what is in `out` then means nothing.
+    pub fn content_into(&mut self, member: &[u8], length: u64, out: &mut Vec<u8>) -> Result<()> {
         ensure!(length <= LENGTH_MAX, "a member of {length} bytes is more than this format allows");
         ensure!(member.len() >= HEADER.len() + TRAILER, "a gzip member is cut short");
         let head = padding::header_length(member)?;
         let length = usize::try_from(length)?;
         // One byte more than promised, so that a longer content shows.
-        let mut out = vec![0; length + 1];
+        out.resize(length + 1, 0);
         // The library's own words speak of its function calls.
-        let found = self.0.gzip_decompress(member, &mut out).ok().context("its bytes can't be unpacked")?;
+        let found = self.0.gzip_decompress(member, out).ok().context("its bytes can't be unpacked")?;
         ensure!(found == length, "a member holds {found} bytes, not {length}");
         out.truncate(found);
         let mut trailer = Vec::with_capacity(TRAILER);
-        push_trailer(&mut trailer, &out);
-        self.ends_there(&member[head..], &trailer, found)?;
-        Ok(out)
+        push_trailer(&mut trailer, out);
+        self.ends_there(&member[head..], &trailer, found)
     }
 
-    /// Whether nothing follows the deflate stream but its trailer, in a member without its header. The library has found the trailer right behind
-    /// the stream, but does not tell where that was. When the member ends in the trailer and has it nowhere else, it
-    /// was there. When the same eight bytes are inside as well, by chance or because somebody put a second stream
+    /// Whether nothing follows the deflate stream but its trailer, in a member without its header. The library has
+    /// found the trailer right behind the stream, but does not tell where that was. When the member ends in the
+    /// trailer and has it nowhere else, it was there. When the same eight bytes are inside as well, by chance or because somebody put a second stream
     /// behind the first, the stream must need its very last byte.
     fn ends_there(&mut self, member: &[u8], trailer: &[u8], length: usize) -> Result<()> {
         let stream = member.strip_suffix(trailer).context("bytes follow a gzip member")?;

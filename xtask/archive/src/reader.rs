@@ -36,6 +36,14 @@ pub struct Archive {
     pub(super) sealed: Digest,
 }
 
+/// Memory for one member.
+#[derive(Default)]
+pub(super) struct Buffers {
+    packed: Vec<u8>,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
 /// Receives the contents of entries, one entry after the other.
 pub trait Sink {
     /// An entry begins.
@@ -160,7 +168,9 @@ impl Archive {
     /// # Errors
     /// When it is damaged.
     pub(super) fn member(&self, expander: &mut Expander, number: usize) -> Result<Vec<u8>> {
-        Ok(self.raw_member(expander, number)?.1)
+        let mut buffers = Buffers::default();
+        self.member_into(expander, number, &mut buffers)?;
+        Ok(buffers.content)
     }
 
     /// One member as it is in the file, and its content.
@@ -168,18 +178,32 @@ impl Archive {
     /// # Errors
     /// When it is damaged.
     pub(super) fn raw_member(&self, expander: &mut Expander, number: usize) -> Result<(Vec<u8>, Vec<u8>)> {
+        let mut buffers = Buffers::default();
+        self.member_into(expander, number, &mut buffers)?;
+        Ok((buffers.packed, buffers.content))
+    }
+
+    /// As [`member`](Archive::member), in the memory of an earlier one.
+    ///
+    /// # Errors
+    /// When it is damaged; what is in the buffers then means nothing.
+    pub(super) fn member_into(
+        &self,
+        expander: &mut Expander,
+        number: usize,
+        Buffers { packed, content }: &mut Buffers,
+    ) -> Result<()> {
         interrupt::check()?;
         let wrong = || format!("{} is damaged in its member {number}", self.path.display());
         let member = self.index.members.get(number).with_context(wrong)?;
         let offset = self.offsets.get(number).copied().with_context(wrong)?;
-        let mut bytes = vec![0; usize::try_from(member.size.min(self.seal_offset))?];
+        packed.resize(usize::try_from(member.size.min(self.seal_offset))?, 0);
         {
             let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             file.seek(SeekFrom::Start(offset))?;
-            file.read_exact(&mut bytes).with_context(wrong)?;
+            file.read_exact(packed).with_context(wrong)?;
         }
-        let content = expander.content(&bytes, member.length).with_context(wrong)?;
-        Ok((bytes, content))
+        expander.content_into(packed, member.length, content).with_context(wrong)
     }
 
     /// A chunk's bytes in its member's content, after comparing the digest.

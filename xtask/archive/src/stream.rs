@@ -10,7 +10,7 @@ use crate::base::safe_path::SafePath;
 use crate::header::Kind;
 use crate::index::Entry;
 use crate::member::Expander;
-use crate::reader::Archive;
+use crate::reader::{Archive, Buffers};
 
 /// An entry that is being read.
 pub struct Stream<'a> {
@@ -20,7 +20,7 @@ pub struct Stream<'a> {
     /// The chunk that comes next.
     next: usize,
     /// The member that is held, its number, and what of it is still to be read.
-    content: Vec<u8>,
+    buffers: Buffers,
     member: Option<usize>,
     left: Range<usize>,
     failed: Option<anyhow::Error>,
@@ -41,9 +41,9 @@ impl Archive {
             "{path} in {} is no file",
             self.path().display()
         );
-        let (expander, content) = (Expander::default(), Vec::new());
+        let (expander, buffers) = (Expander::default(), Buffers::default());
         let (next, member, left, failed) = (0, None, 0..0, None);
-        Ok(Stream { archive: self, entry, expander, next, content, member, left, failed, told })
+        Ok(Stream { archive: self, entry, expander, next, buffers, member, left, failed, told })
     }
 }
 
@@ -57,10 +57,11 @@ impl Stream<'_> {
     fn advance(&mut self) -> Result<bool> {
         let Some(chunk) = self.entry.chunks.get(self.next) else { return Ok(false) };
         if self.member != Some(chunk.member) {
-            self.content = self.archive.member(&mut self.expander, chunk.member)?;
+            self.member = None;
+            self.archive.member_into(&mut self.expander, chunk.member, &mut self.buffers)?;
             self.member = Some(chunk.member);
         }
-        self.archive.checked(&self.content, self.entry, chunk)?;
+        self.archive.checked(&self.buffers.content, self.entry, chunk)?;
         let start = usize::try_from(chunk.inner)?;
         self.left = start..start + usize::try_from(chunk.size)?;
         self.next += 1;
@@ -81,7 +82,7 @@ impl BufRead for Stream<'_> {
         match &self.failed {
             // Never the end of the file: whoever reads must not take what came so far for all of it.
             Some(error) => Err(io::Error::other(format!("{error:#}"))),
-            None => Ok(&self.content[self.left.clone()]),
+            None => Ok(&self.buffers.content[self.left.clone()]),
         }
     }
 

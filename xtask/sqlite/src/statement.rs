@@ -41,6 +41,10 @@ pub struct Scanner {
     progress: Progress,
     /// The beginning of the current word, in lower case; longer words are ordinary.
     word: Vec<u8>,
+    /// Bytes of the statement in earlier pieces.
+    before: usize,
+    /// Where in the statement the last quote was opened.
+    opened: usize,
 }
 
 /// The longest word that matters (`temporary`).
@@ -50,11 +54,22 @@ impl Scanner {
     /// Reads on; returns how many bytes belong to the statement when it ends within `bytes`, including its
     /// semicolon. All bytes are used up when it does not.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
+        let end = self.find_end(bytes);
+        self.before = if end.is_some() { 0 } else { self.before + bytes.len() };
+        end
+    }
+
+    /// Where the string is opened in which what was fed so far ends, in bytes from the start of the statement.
+    pub fn open_string(&self) -> Option<usize> {
+        (self.inside == Inside::Quote(b'\'')).then_some(self.opened)
+    }
+
+    fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             match self.inside {
                 Inside::Quote(end) => {
-                    match bytes[at..].iter().position(|b| *b == end) {
+                    match memchr::memchr(end, &bytes[at..]) {
                         Some(skip) => {
                             at += skip + 1;
                             self.inside = Inside::Nothing;
@@ -82,6 +97,9 @@ impl Scanner {
                     self.finish_token();
                     if self.start_token(byte) {
                         return Some(at + 1);
+                    }
+                    if matches!(self.inside, Inside::Quote(_)) {
+                        self.opened = self.before + at;
                     }
                 }
             }
@@ -207,6 +225,25 @@ mod tests {
             for step in [1, 2, 7, 1000] {
                 assert_eq!(split(&parts.concat(), step), *parts, "{step} bytes at a time");
             }
+        }
+    }
+
+    #[test]
+    fn an_open_string_has_its_place() {
+        for step in [1, 3, 1000] {
+            let mut scanner = Scanner::default();
+            let mut feed = |sql: &str| {
+                for piece in sql.as_bytes().chunks(step) {
+                    scanner.feed(piece);
+                }
+                scanner.open_string()
+            };
+            assert_eq!(feed("VALUES(1,'it''s',X'00"), Some(18));
+            assert_eq!(feed("11"), Some(18));
+            assert_eq!(feed("22',"), None);
+            assert_eq!(feed("\"'"), None);
+            assert_eq!(feed("\");"), None);
+            assert_eq!(feed("a'"), Some(1));
         }
     }
 

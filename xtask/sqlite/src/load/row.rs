@@ -246,20 +246,20 @@ impl<'a> Cursor<'a> {
 
     /// All up to a closing quote, which is taken, too; a doubled one stands for itself.
     fn quoted(&mut self, end: u8, doubled: bool) -> Option<Cow<'a, str>> {
-        let end = char::from(end);
+        let find = |text: &str| memchr::memchr(end, text.as_bytes());
         let rest = &self.sql[self.at..];
-        let first = rest.find(end)?;
+        let first = find(rest)?;
         self.at += first + 1;
-        if !doubled || self.peek() != end as u8 {
+        if !doubled || self.peek() != end {
             return Some(Cow::Borrowed(&rest[..first]));
         }
         let mut text = rest[..=first].to_owned();
         loop {
             self.at += 1; // the second of two quotes
             let rest = &self.sql[self.at..];
-            let next = rest.find(end)?;
+            let next = find(rest)?;
             self.at += next + 1;
-            if self.peek() != end as u8 {
+            if self.peek() != end {
                 text.push_str(&rest[..next]);
                 return Some(Cow::Owned(text));
             }

@@ -172,7 +172,7 @@ impl<'a> Writer<'a> {
     pub fn execute(&mut self, sql: &[u8], line: u64) -> Result<()> {
         let sql = std::str::from_utf8(sql).context("it is not UTF-8")?;
         // SQL ends there, and what follows would never be seen.
-        ensure!(!sql.contains('\0'), "it has a NUL in it");
+        ensure!(memchr::memchr(0, sql.as_bytes()).is_none(), "it has a NUL in it");
         let Err(error) = self.attempt(sql, line) else { return Ok(()) };
         interrupt::check()?;
         ensure!(!self.target.meter.was_over(), "{}", meter::TOO_LONG);
