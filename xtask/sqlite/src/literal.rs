@@ -34,10 +34,15 @@ pub fn push_integer(out: &mut Vec<u8>, value: i64) {
 /// Appends `X'…'`.
 pub fn push_blob(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"X'");
+    push_digits(out, bytes);
+    out.push(b'\'');
+}
+
+/// Appends what stands in a blob.
+pub fn push_digits(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     out.resize(start + 2 * bytes.len(), 0);
     HEXUPPER.encode_mut(bytes, &mut out[start..]);
-    out.push(b'\'');
 }
 
 /// Appends text of a UTF-8 database.

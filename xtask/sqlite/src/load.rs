@@ -19,6 +19,7 @@ use self::statements::Statements;
 use self::worker::Worker;
 use crate::base::{durable, file_facts};
 
+mod cut;
 mod meter;
 pub(crate) mod row;
 mod rules;

@@ -11,6 +11,9 @@ use crate::base::interrupt;
 /// Bytes given to the hasher at once.
 const BLOCK: usize = 1 << 16;
 
+/// Bytes of a large value between two looks whether to stop.
+const BLOCKS: usize = 64 * BLOCK;
+
 /// The running hash of one table's rows.
 pub struct TableHasher {
     hasher: Hasher,
@@ -38,6 +41,12 @@ impl TableHasher {
     /// When the user stops the run.
     #[inline]
     pub fn value(&mut self, value: ValueRef<'_>, is_text: bool) -> Result<()> {
+        if let ValueRef::Text(bytes) | ValueRef::Blob(bytes) = value
+            && bytes.len() > BLOCK
+        {
+            let tag = if is_text || matches!(value, ValueRef::Text(_)) { b't' } else { b'b' };
+            return self.large(tag, bytes);
+        }
         let block = &mut self.block;
         match value {
             ValueRef::Null => block.push(b'n'),
@@ -52,9 +61,18 @@ impl TableHasher {
     fn flush(&mut self) -> Result<()> {
         interrupt::check()?;
         self.hasher.update(&self.block);
-        // A huge value must not keep its memory until the end of the table.
         self.block.clear();
-        self.block.shrink_to(2 * BLOCK);
+        Ok(())
+    }
+
+    /// A large value is not copied.
+    fn large(&mut self, tag: u8, bytes: &[u8]) -> Result<()> {
+        push_eight(&mut self.block, tag, &(bytes.len() as u64).to_le_bytes());
+        self.flush()?;
+        for piece in bytes.chunks(BLOCKS) {
+            interrupt::check()?;
+            self.hasher.update(piece);
+        }
         Ok(())
     }
 
@@ -74,4 +92,32 @@ fn push_eight(block: &mut Vec<u8>, tag: u8, bytes: &[u8; 8]) {
 pub fn push_bytes(block: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     push_eight(block, tag, &(bytes.len() as u64).to_le_bytes());
     block.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hash is that of all values one after the other, whatever their sizes.
+    #[test]
+    fn large_values_are_hashed_as_small_ones_are() {
+        let bytes: Vec<u8> =
+            (0..3 * BLOCK as u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+        let sizes = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 7];
+        let (mut hasher, mut plain) = (TableHasher::new(), Vec::new());
+        for (row, size) in sizes.into_iter().enumerate() {
+            hasher.row(Some(row as i64));
+            push_eight(&mut plain, b'i', &(row as i64).to_le_bytes());
+            for (value, is_text, tag) in [
+                (ValueRef::Text(&bytes[..size]), false, b't'),
+                (ValueRef::Blob(&bytes[..size]), false, b'b'),
+                (ValueRef::Blob(&bytes[..size]), true, b't'),
+            ] {
+                hasher.value(value, is_text).unwrap();
+                push_bytes(&mut plain, tag, &bytes[..size]);
+            }
+        }
+        let facts = hasher.finish("t");
+        assert_eq!((facts.rows, facts.logical), (7, crate::base::digest::Digest::of(&plain)));
+    }
 }

@@ -1,4 +1,5 @@
-//! The rows of one table as INSERT statements, and their logical hash from the very values that are written.
+//! The rows of one table as INSERT statements, and their logical hash from the very values that are written. A large
+//! blob goes out piece by piece: its digits are never in memory all at once.
 
 use anyhow::{Result, bail};
 use rusqlite::types::ValueRef;
@@ -14,6 +15,9 @@ use crate::{literal, open};
 
 /// The longest statement that every SQLite takes (SQLITE_MAX_SQL_LENGTH is 1,000,000,000 bytes).
 const STATEMENT_MAX: usize = 999_999_000;
+
+/// Of a larger blob, so many bytes are written at once.
+const PIECE: usize = 256 << 10;
 
 /// Where rows come from, and what they are written into.
 pub struct Table<'a> {
@@ -81,10 +85,16 @@ impl<'a> Rows<'a> {
                 Err(error) if open::is_damage(&error) => return Ok(Written::Torn(count, error.to_string())),
                 Err(error) => return Err(error.into()),
             };
+            // Before any of it is written.
+            if !layout.fits(row, &rules)? {
+                return Ok(Written::Misfit);
+            }
             line.clear();
             line.extend_from_slice(&start);
             hasher.row(layout.rowid(row, shape)?);
             let mut key = seed;
+            // Bytes of this row that are written already.
+            let mut gone = 0;
             for (value, is_key) in is_key.iter().enumerate() {
                 if value > 0 {
                     line.push(b',');
@@ -92,27 +102,44 @@ impl<'a> Rows<'a> {
                 let at = line.len();
                 let (read, is_text) = layout.value(row, value)?;
                 // The rowid, which comes first where it is no column, has no rules and is hashed already.
-                if let Some(column) = value.checked_sub(usize::from(with_rowid)) {
-                    if rules.get(column).is_some_and(|rule| !rule.fits(read, is_text)) {
-                        return Ok(Written::Misfit);
-                    }
-                    if !shape.details[column].generated {
-                        hasher.value(read, is_text)?;
-                    }
+                if let Some(column) = value.checked_sub(usize::from(with_rowid))
+                    && !shape.details[column].generated
+                {
+                    hasher.value(read, is_text)?;
                 }
-                push_value(&mut line, read, is_text, self.wide);
+                let is_blob = self.wide.is_none() || !is_text;
+                let (first, rest) = match read {
+                    ValueRef::Blob(bytes) if is_blob && bytes.len() > PIECE => {
+                        line.extend_from_slice(b"X'");
+                        bytes.split_at(PIECE)
+                    }
+                    _ => {
+                        push_value(&mut line, read, is_text, self.wide);
+                        (&[][..], &[][..])
+                    }
+                };
+                literal::push_digits(&mut line, first);
                 if *is_key {
                     key = fnv(key, &line[at..line.len().min(at + KEY_BYTES_MAX)]);
                 }
+                for piece in rest.chunks(PIECE) {
+                    gone += line.len();
+                    check_length(gone)?;
+                    sink.write(&line)?;
+                    line.clear();
+                    literal::push_digits(&mut line, piece);
+                }
+                if !rest.is_empty() {
+                    line.push(b'\'');
+                }
             }
             line.extend_from_slice(b");\n");
-            if line.len() > STATEMENT_MAX {
-                bail!("a row is too large for an SQL statement: {} bytes as text", line.len());
-            }
+            let length = gone + line.len();
+            check_length(length)?;
             sink.write(&line)?;
             sink.row_end(spread(key))?;
             count += 1;
-            since_check += line.len();
+            since_check += length;
             if since_check > 1 << 20 {
                 interrupt::check()?;
                 since_check = 0;
@@ -122,6 +149,14 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// What every SQLite takes as one statement.
+fn check_length(length: usize) -> Result<()> {
+    if length > STATEMENT_MAX {
+        bail!("a row is too large for an SQL statement: {length} bytes as text and more");
+    }
+    Ok(())
+}
+
 /// Where the values of a row stand.
 struct Layout {
     with_rowid: bool,
@@ -129,6 +164,17 @@ struct Layout {
 }
 
 impl Layout {
+    /// Whether the columns of a row keep to the rules; there are none where the table takes everything.
+    fn fits(&self, row: &Row<'_>, rules: &[fits::Rule]) -> rusqlite::Result<bool> {
+        for (column, rule) in rules.iter().enumerate() {
+            let (read, is_text) = self.value(row, column + usize::from(self.with_rowid))?;
+            if !rule.fits(read, is_text) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// A value, the rowid before the columns, and whether it is text that comes as a blob.
     fn value<'r>(&self, row: &'r Row<'_>, value: usize) -> rusqlite::Result<(ValueRef<'r>, bool)> {
         let is_column = !self.with_rowid || value > 0;

@@ -12,6 +12,8 @@ use std::borrow::Cow;
 use data_encoding::HEXUPPER_PERMISSIVE;
 use rusqlite::types::{ToSql, ToSqlOutput, Value as Owned, ValueRef};
 
+use super::cut::{self, Cut};
+
 /// One value, exactly as SQLite would read it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
@@ -46,8 +48,22 @@ impl ToSql for Value<'_> {
 pub enum Values<'a> {
     /// All of them, known.
     Known(Vec<Value<'a>>),
-    /// Harmless, but SQLite has to say what those are that are absent or raw.
-    Asked(Vec<Option<Value<'a>>>),
+    /// Harmless, but SQLite has to say what those are that are raw, or are there as they are written.
+    Asked(Vec<Result<Value<'a>, &'a str>>),
+}
+
+impl Value<'_> {
+    /// The same, in memory of its own.
+    pub fn into_owned(self) -> Value<'static> {
+        match self {
+            Value::Null => Value::Null,
+            Value::Integer(value) => Value::Integer(value),
+            Value::Real(value) => Value::Real(value),
+            Value::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
+            Value::Blob(bytes) => Value::Blob(bytes),
+            Value::Raw(bytes) => Value::Raw(bytes),
+        }
+    }
 }
 
 /// Where a row goes: all up to the bracket after VALUES.
@@ -63,7 +79,7 @@ pub struct Head {
 
 /// Reads where a row goes; `None` when the statement is not `INSERT INTO name[(names)] VALUES(`.
 pub fn head(sql: &str) -> Option<Head> {
-    let mut at = Cursor { sql, at: 0 };
+    let mut at = Cursor::new(sql, 0, &[]);
     at.space();
     at.word("INSERT")?;
     at.word("INTO")?;
@@ -88,18 +104,20 @@ pub fn head(sql: &str) -> Option<Head> {
 }
 
 /// Reads the values of a row whose head is `head` bytes long, to the semicolon at its end; `None` when
-/// anything in them is no value of a dump. `count` is how many there probably are.
-pub fn values(sql: &str, head: usize, count: usize) -> Option<Values<'_>> {
-    let mut at = Cursor { sql, at: head };
+/// anything in them is no value of a dump. `count` is how many there probably are, `cuts` what was taken out of its
+/// blobs.
+pub fn values<'a>(sql: &'a str, head: usize, count: usize, cuts: &'a [Cut]) -> Option<Values<'a>> {
+    let mut at = Cursor::new(sql, head, cuts);
     let mut known = Vec::with_capacity(count);
-    let mut asked: Option<Vec<Option<Value<'_>>>> = None;
+    let mut asked: Option<Vec<Result<Value<'_>, &str>>> = None;
     loop {
         at.space();
-        let value = at.value()?;
+        let start = at.at;
+        let value = at.value()?.ok_or(&sql[start..at.at]);
         match (value, &mut asked) {
-            (Some(value), None) if !matches!(value, Value::Raw(_)) => known.push(value),
+            (Ok(value), None) if !matches!(value, Value::Raw(_)) => known.push(value),
             (value, None) => {
-                asked = Some(known.drain(..).map(Some).chain([value]).collect());
+                asked = Some(known.drain(..).map(Ok).chain([value]).collect());
             }
             (value, Some(list)) => list.push(value),
         }
@@ -111,7 +129,7 @@ pub fn values(sql: &str, head: usize, count: usize) -> Option<Values<'_>> {
     }
     at.space();
     at.takes(b';').then_some(())?;
-    (at.at == sql.len()).then(|| asked.map_or(Values::Known(known), Values::Asked))
+    (at.at == sql.len() && cut::all_taken(cuts)).then(|| asked.map_or(Values::Known(known), Values::Asked))
 }
 
 /// What `UPDATE sqlite_schema SET [name=…,tbl_name=…,]sql=… WHERE type=… AND name IN (…);` says.
@@ -127,7 +145,7 @@ pub struct Mend<'a> {
 
 /// Reads how a line of the schema is put right; `None` when the statement is anything else.
 pub fn mend(sql: &str) -> Option<Mend<'_>> {
-    let mut at = Cursor { sql, at: 0 };
+    let mut at = Cursor::new(sql, 0, &[]);
     at.word("UPDATE")?;
     (at.letters("sqlite_schema") || at.letters("sqlite_master")).then(|| at.space())?;
     at.word("SET")?;
@@ -166,7 +184,7 @@ pub fn mend(sql: &str) -> Option<Mend<'_>> {
 
 /// The table of `DELETE FROM name;`.
 pub fn emptied(sql: &str) -> Option<String> {
-    let mut at = Cursor { sql, at: 0 };
+    let mut at = Cursor::new(sql, 0, &[]);
     at.word("DELETE")?;
     at.word("FROM")?;
     let table = at.name()?;
@@ -191,9 +209,14 @@ const REPLACED_MAX: usize = 8;
 struct Cursor<'a> {
     sql: &'a str,
     at: usize,
+    cuts: &'a [Cut],
 }
 
 impl<'a> Cursor<'a> {
+    fn new(sql: &'a str, at: usize, cuts: &'a [Cut]) -> Cursor<'a> {
+        Cursor { sql, at, cuts }
+    }
+
     fn peek(&self) -> u8 {
         self.sql.as_bytes().get(self.at).copied().unwrap_or(0)
     }
@@ -283,9 +306,14 @@ impl<'a> Cursor<'a> {
     }
 
     fn blob(&mut self) -> Option<Vec<u8>> {
-        (self.letters("X") && self.takes(b'\'')).then_some(())?;
+        self.letters("X").then_some(())?;
+        let opened = self.at;
+        self.takes(b'\'').then_some(())?;
         let digits = self.quoted(b'\'', false)?;
-        HEXUPPER_PERMISSIVE.decode(digits.as_bytes()).ok()
+        let rest = HEXUPPER_PERMISSIVE.decode(digits.as_bytes()).ok()?;
+        let Some(mut bytes) = cut::take(self.cuts, opened) else { return Some(rest) };
+        bytes.extend_from_slice(&rest);
+        Some(bytes)
     }
 
     /// `CAST(X'…' AS TEXT)`.

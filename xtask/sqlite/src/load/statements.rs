@@ -1,10 +1,14 @@
 //! Cuts a dump into statements and gathers them in batches. Holds one batch, which is short but for a
-//! statement that is long itself.
+//! statement that is long itself. Of a long row, blobs are held as the bytes that they are and not as twice as many
+//! digits; where several dumps are loaded at once, one long statement is in memory.
 
 use std::io::BufRead;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::cut::{self, Cut};
 use super::worker::Worker;
 use crate::base::interrupt;
 use crate::statement::Scanner;
@@ -21,6 +25,12 @@ const SCHEMA_MAX: usize = LONG;
 /// The longest row, which is what SQLite takes.
 const ROW_MAX: usize = 1_000_000_000;
 
+/// Held by whoever has a long statement in memory.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// How often to look whether another dump is done with its long statement.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Statements, one after the other.
 #[derive(Default)]
 pub struct Batch {
@@ -28,14 +38,18 @@ pub struct Batch {
     pub text: Vec<u8>,
     /// Where each ends in the text, and the line of the dump at which it begins.
     pub ends: Vec<(usize, u64)>,
+    /// Of one that is long and alone: what was taken out of the blobs in its text.
+    pub cuts: Vec<Cut>,
+    /// Bytes of the dump that all of them take.
+    pub bytes: usize,
+    /// Bytes of the dump that the longest one takes.
+    pub longest: usize,
 }
 
 impl Batch {
-    /// Bytes of the longest one.
-    pub fn longest(&self) -> usize {
-        let mut start = 0;
-        let lengths = self.ends.iter().map(|(end, _)| end - std::mem::replace(&mut start, *end));
-        lengths.max().unwrap_or(0)
+    /// Whether it is one long row.
+    pub fn is_long_row(&self) -> bool {
+        self.longest > LONG && self.ends.len() == 1 && is_row(&self.text)
     }
 
     /// Whether it is one statement that can take long.
@@ -48,6 +62,8 @@ impl Batch {
         self.text.clear();
         self.text.shrink_to(LONG); // a huge statement must not keep its memory
         self.ends.clear();
+        self.cuts.clear();
+        (self.bytes, self.longest) = (0, 0);
     }
 }
 
@@ -59,6 +75,10 @@ pub struct Statements<'a> {
     /// Where the current statement begins in the batch, and at which line of the dump.
     start: usize,
     first_line: u64,
+    /// Bytes of the dump that it takes so far.
+    length: usize,
+    /// While it is long.
+    alone: Option<MutexGuard<'static, ()>>,
     /// The line that is being read.
     line: u64,
 }
@@ -67,7 +87,7 @@ impl<'a> Statements<'a> {
     /// Begins with line 1.
     pub fn new(dump: &'a mut dyn BufRead) -> Statements<'a> {
         let (scanner, batch) = (Scanner::default(), Batch::default());
-        Statements { dump, scanner, batch, start: 0, first_line: 1, line: 1 }
+        Statements { dump, scanner, batch, start: 0, first_line: 1, length: 0, alone: None, line: 1 }
     }
 
     /// The line that is being read.
@@ -107,16 +127,9 @@ impl<'a> Statements<'a> {
         self.batch.text.extend_from_slice(&piece[..used]);
         self.line += newlines(&piece[..used]);
         self.dump.consume(used);
-        let length = self.batch.text.len() - self.start;
-        if length > LONG {
-            worker.wait_until_idle()?;
-            let row = is_row(&self.batch.text[self.start..]);
-            let most = if row { ROW_MAX } else { SCHEMA_MAX };
-            let line = self.first_line;
-            ensure!(
-                length <= most,
-                "the statement that begins at line {line} is longer than a dump's can be"
-            );
+        self.length += used;
+        if self.length > LONG {
+            self.go_alone(worker)?;
         }
         if end.is_some() {
             self.ended(worker)?;
@@ -124,18 +137,55 @@ impl<'a> Statements<'a> {
         Ok(true)
     }
 
-    /// The current statement is complete.
-    fn ended(&mut self, worker: &mut Worker) -> Result<()> {
-        let is_brief = is_brief(&self.batch.text[self.start..]);
-        if !is_brief && self.start > 0 {
-            // What can take long goes by itself: it has time of its own.
+    /// The current statement is long: nothing else is held beside it, and of its blobs no digits.
+    fn go_alone(&mut self, worker: &mut Worker) -> Result<()> {
+        self.send_others(worker)?;
+        worker.wait_until_idle()?;
+        while self.alone.is_none() {
+            interrupt::check()?;
+            match ALONE.try_lock() {
+                Ok(alone) => self.alone = Some(alone),
+                Err(TryLockError::Poisoned(alone)) => self.alone = Some(PoisonError::into_inner(alone)),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+            }
+        }
+        let row = is_row(&self.batch.text);
+        let most = if row { ROW_MAX } else { SCHEMA_MAX };
+        let line = self.first_line;
+        ensure!(
+            self.length <= most,
+            "the statement that begins at line {line} is longer than a dump's can be"
+        );
+        if let Some(opened) = self.scanner.open_string().filter(|_| row) {
+            cut::cut(&mut self.batch.text, &mut self.batch.cuts, opened)
+                .with_context(|| format!("the statement that begins at line {line}"))?;
+        }
+        Ok(())
+    }
+
+    /// Sends what was complete before the current statement.
+    fn send_others(&mut self, worker: &mut Worker) -> Result<()> {
+        if self.start > 0 {
             let own = self.batch.text.split_off(self.start);
             self.send(worker)?;
             self.batch.text = own;
         }
+        Ok(())
+    }
+
+    /// The current statement is complete.
+    fn ended(&mut self, worker: &mut Worker) -> Result<()> {
+        let is_brief = is_brief(&self.batch.text[self.start..]);
+        if !is_brief {
+            // What can take long goes by itself: it has time of its own.
+            self.send_others(worker)?;
+        }
         self.start = self.batch.text.len();
         self.batch.ends.push((self.start, self.first_line));
-        if !is_brief || self.start >= BATCH {
+        self.batch.bytes += self.length;
+        self.batch.longest = self.batch.longest.max(self.length);
+        self.length = 0;
+        if !is_brief || self.start >= BATCH || self.alone.is_some() {
             self.send(worker)?;
         }
         Ok(())
@@ -148,10 +198,11 @@ impl<'a> Statements<'a> {
         if self.batch.ends.is_empty() {
             return Ok(());
         }
-        let is_long = self.batch.text.len() > LONG;
+        let is_long = self.batch.longest > LONG;
         self.batch = worker.send(std::mem::take(&mut self.batch))?;
         if is_long {
             worker.wait_until_idle()?;
+            self.alone = None;
         }
         Ok(())
     }

@@ -88,7 +88,7 @@ impl Worker {
         while self.under_way > 1 {
             self.wait()?;
         }
-        let bytes = batch.text.len() as u64;
+        let bytes = batch.bytes as u64;
         let share = meter::share(bytes, if batch.is_other() { self.bytes } else { 0 });
         self.bytes += bytes;
         self.share = self.share.max(share);
@@ -190,7 +190,14 @@ fn carry_out(
         if !batch.is_other() {
             let line = batch.ends.first().map_or(1, |(_, line)| *line);
             writer
-                .begin(batch.text.len(), batch.longest())
+                .begin(batch.bytes, batch.longest)
+                .with_context(|| format!("the statement that begins at line {line}"))?;
+        }
+        if batch.is_long_row() {
+            let line = batch.ends.first().map_or(1, |(_, line)| *line);
+            shown.store(line, Ordering::Relaxed);
+            writer
+                .execute_long(&mut batch, line)
                 .with_context(|| format!("the statement that begins at line {line}"))?;
         }
         let mut start = 0;

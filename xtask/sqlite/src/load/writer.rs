@@ -14,9 +14,11 @@ use rusqlite::hooks::Authorization;
 use rusqlite::limits::Limit;
 use rusqlite::{Batch, Connection, ErrorCode, OpenFlags, Statement};
 
+use super::cut::Cut;
 use super::meter::{self, Meter};
-use super::row::{self, Values};
+use super::row::{self, Value, Values};
 use super::rules::{self, Kind, Rules};
+use super::statements;
 use crate::base::interrupt;
 use crate::catalog::quoted;
 
@@ -70,7 +72,7 @@ fn lock(rules: &Mutex<Rules>) -> MutexGuard<'_, Rules> {
 impl Target {
     /// What carries out statements.
     pub fn writer(&self) -> Writer<'_> {
-        Writer { target: self, insert: None }
+        Writer { target: self, insert: None, asked: None }
     }
 
     /// Whether the dump came to its COMMIT.
@@ -134,6 +136,8 @@ impl Target {
 pub struct Writer<'a> {
     target: &'a Target,
     insert: Option<Insert<'a>>,
+    /// For one row of which SQLite has to say what values are.
+    asked: Option<Statement<'a>>,
 }
 
 /// A prepared INSERT for all rows that begin alike.
@@ -142,6 +146,8 @@ struct Insert<'a> {
     text: String,
     /// How many values follow.
     count: usize,
+    /// Whether it is for one row: those of the schema are looked at each.
+    once: bool,
     /// How many are computed at once for a row.
     computed: u64,
     statement: Statement<'a>,
@@ -170,10 +176,36 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// When it is not allowed, or fails.
     pub fn execute(&mut self, sql: &[u8], line: u64) -> Result<()> {
-        let sql = std::str::from_utf8(sql).context("it is not UTF-8")?;
-        // SQL ends there, and what follows would never be seen.
-        ensure!(memchr::memchr(0, sql.as_bytes()).is_none(), "it has a NUL in it");
-        let Err(error) = self.attempt(sql, line) else { return Ok(()) };
+        let attempt = match self.read(sql, &[], line) {
+            Ok(Some(row)) => self.put(row),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        attempt.or_else(|error| self.explain(error))
+    }
+
+    /// Carries out a batch that is one long row. Its text is freed before SQLite copies its values, and each of these
+    /// once it is copied: of a value there are never more than two in memory.
+    ///
+    /// # Errors
+    /// As [`execute`](Writer::execute).
+    pub fn execute_long(&mut self, batch: &mut statements::Batch, line: u64) -> Result<()> {
+        let row = self.read(&batch.text, &batch.cuts, line);
+        let row = row.map(|row| row.map(|row| row.into_iter().map(Value::into_owned).collect()));
+        batch.clear();
+        let attempt = match row {
+            Ok(Some(row)) => self.put(row),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Some(insert) = &mut self.insert {
+            insert.statement.clear_bindings();
+        }
+        attempt.or_else(|error| self.explain(error))
+    }
+
+    /// What is said of a statement that failed.
+    fn explain(&self, error: anyhow::Error) -> Result<()> {
         interrupt::check()?;
         ensure!(!self.target.meter.was_over(), "{}", meter::TOO_LONG);
         Err(match lock(&self.target.rules).refusal() {
@@ -182,22 +214,28 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn attempt(&mut self, sql: &str, line: u64) -> Result<()> {
+    /// The values of a row, which is ready to be [`put`](Writer::put); any other statement is carried out.
+    fn read<'s>(&mut self, sql: &'s [u8], cuts: &'s [Cut], line: u64) -> Result<Option<Vec<Value<'s>>>> {
+        let sql = std::str::from_utf8(sql).context("it is not UTF-8")?;
+        // SQL ends there, and what follows would never be seen.
+        ensure!(memchr::memchr(0, sql.as_bytes()).is_none(), "it has a NUL in it");
         // Rows that follow each other have the same place in the dump.
         if let Some(insert) = self.insert.as_ref().filter(|insert| sql.starts_with(&insert.text)) {
             let (head, count) = (insert.text.len(), insert.count);
-            return match &row::values(sql, head, count).context(NO_VALUES)? {
-                Values::Known(known) if known.len() == count => self.bind(known),
+            return match row::values(sql, head, count, cuts).context(NO_VALUES)? {
+                Values::Known(known) if known.len() == count => Ok(Some(known)),
                 Values::Known(known) => bail!("it has {} values, the row before has {count}", known.len()),
-                Values::Asked(_) => self.ask(sql),
+                Values::Asked(values) => self.ask_row(&sql[..head], values).map(Some),
             };
         }
         let kind = rules::kind(sql)?;
         lock(&self.target.rules).admit(kind)?;
         self.insert = None;
         if kind == Kind::Insert {
-            return self.first_row(rules::after_comments(sql));
+            ensure!(cuts.is_empty() || rules::after_comments(sql).len() == sql.len(), NO_VALUES);
+            return self.first_row(rules::after_comments(sql), cuts).map(Some);
         }
+        ensure!(cuts.is_empty(), NO_VALUES); // only of rows anything is cut
         if kind == Kind::Update {
             let mend = row::mend(sql).context("it is no mending of a line of the schema")?;
             lock(&self.target.rules).mend(&mend, line)?;
@@ -208,13 +246,13 @@ impl<'a> Writer<'a> {
         let is_index = kind == Kind::Create && rules::makes_index(sql);
         self.target.meter.begin_other(sql.len(), is_index)?;
         if kind == Kind::Pragma {
-            return self.pragma(sql, line);
+            return self.pragma(sql, line).map(|()| None);
         }
         let computed = lock(&self.target.rules).computed_by(kind, sql);
         self.limit(computed, sql.len())?;
         self.ask(sql)?;
         lock(&self.target.rules).done(sql, line);
-        Ok(())
+        Ok(None)
     }
 
     /// A pragma computes nothing, but may have the schema read anew, which is as long as it is.
@@ -233,32 +271,54 @@ impl<'a> Writer<'a> {
     }
 
     /// A row for another table than the one before.
-    fn first_row(&mut self, sql: &str) -> Result<()> {
+    fn first_row<'s>(&mut self, sql: &'s str, cuts: &'s [Cut]) -> Result<Vec<Value<'s>>> {
         let head = row::head(sql).context("it is no INSERT INTO a table, VALUES of one row")?;
-        let values = row::values(sql, head.bytes, 0).context(NO_VALUES)?;
+        let values = row::values(sql, head.bytes, 0, cuts).context(NO_VALUES)?;
         let computed = {
             let mut rules = lock(&self.target.rules);
             rules.row(&head, &values)?;
             rules.computed(&head.table)
         };
         self.limit(computed, 0)?;
-        let Values::Known(known) = &values else { return self.ask(sql) };
-        let (text, count) = (sql[..head.bytes].to_owned(), known.len());
+        let (text, once) = (sql[..head.bytes].to_owned(), rules::is_schema(&head.table));
+        let known = match values {
+            Values::Known(known) => known,
+            Values::Asked(values) => return self.ask_row(&text, values),
+        };
+        let count = known.len();
         let statement = self.target.connection.prepare(&format!("{text}{})", vec!["?"; count].join(",")))?;
-        self.insert = Some(Insert { text, count, computed, statement });
-        self.bind(known)?;
-        if rules::is_schema(&head.table) {
-            self.insert = None; // each of these is looked at
-        }
-        Ok(())
+        self.insert = Some(Insert { text, count, once, computed, statement });
+        Ok(known)
     }
 
-    fn bind(&mut self, values: &[row::Value<'_>]) -> Result<()> {
-        let Some(insert) = &mut self.insert else { return Ok(()) };
-        for (number, value) in values.iter().enumerate() {
-            insert.statement.raw_bind_parameter(number + 1, value)?;
+    /// A row of which SQLite has to say what some values are: those are read by it, as they are written, and the
+    /// bytes of raw text are given to it to be taken for text.
+    fn ask_row<'s>(&mut self, head: &str, values: Vec<Result<Value<'s>, &str>>) -> Result<Vec<Value<'s>>> {
+        let written = values.iter().map(|value| match value {
+            Ok(Value::Raw(_)) => "CAST(? AS TEXT)",
+            Ok(_) => "?",
+            Err(written) => written,
+        });
+        let sql = format!("{head}{})", written.collect::<Vec<_>>().join(","));
+        self.asked = Some(self.target.connection.prepare(&sql)?);
+        Ok(values.into_iter().filter_map(Result::ok).collect())
+    }
+
+    /// Puts a row, whose values have been [`read`](Writer::read), into its table.
+    fn put(&mut self, values: Vec<Value<'_>>) -> Result<()> {
+        let mut asked = self.asked.take();
+        let statement = match (&mut asked, &mut self.insert) {
+            (Some(asked), _) => asked,
+            (None, Some(insert)) => &mut insert.statement,
+            (None, None) => bail!("it has no place"),
+        };
+        for (number, value) in values.into_iter().enumerate() {
+            statement.raw_bind_parameter(number + 1, &value)?;
         }
-        insert.statement.raw_execute()?;
+        statement.raw_execute()?;
+        if self.insert.as_ref().is_some_and(|insert| insert.once) {
+            self.insert = None;
+        }
         Ok(())
     }
 

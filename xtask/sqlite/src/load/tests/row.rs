@@ -20,7 +20,7 @@ fn is_same(value: &Value<'_>, stored: ValueRef<'_>) -> bool {
 #[track_caller]
 fn agrees(connection: &Connection, text: &str) -> Option<bool> {
     let sql = format!("INSERT INTO t VALUES({text});");
-    let values = values(&sql, "INSERT INTO t VALUES(".len(), 1)?;
+    let values = values(&sql, "INSERT INTO t VALUES(".len(), 1, &[])?;
     let read = connection.prepare(&format!("SELECT {text}")).and_then(|mut statement| {
         let mut rows = statement.query([])?;
         let row = rows.next()?.unwrap();
