@@ -36,14 +36,6 @@ pub struct Archive {
     pub(super) sealed: Digest,
 }
 
-/// Memory for one member.
-#[derive(Default)]
-pub(super) struct Buffers {
-    packed: Vec<u8>,
-    /// Its content.
-    pub content: Vec<u8>,
-}
-
 /// Receives the contents of entries, one entry after the other.
 pub trait Sink {
     /// An entry begins.
@@ -168,9 +160,9 @@ impl Archive {
     /// # Errors
     /// When it is damaged.
     pub(super) fn member(&self, expander: &mut Expander, number: usize) -> Result<Vec<u8>> {
-        let mut buffers = Buffers::default();
-        self.member_into(expander, number, &mut buffers)?;
-        Ok(buffers.content)
+        let mut content = Vec::new();
+        self.member_into(expander, number, &mut Vec::new(), &mut content)?;
+        Ok(content)
     }
 
     /// One member as it is in the file, and its content.
@@ -178,20 +170,21 @@ impl Archive {
     /// # Errors
     /// When it is damaged.
     pub(super) fn raw_member(&self, expander: &mut Expander, number: usize) -> Result<(Vec<u8>, Vec<u8>)> {
-        let mut buffers = Buffers::default();
-        self.member_into(expander, number, &mut buffers)?;
-        Ok((buffers.packed, buffers.content))
+        let (mut packed, mut content) = (Vec::new(), Vec::new());
+        self.member_into(expander, number, &mut packed, &mut content)?;
+        Ok((packed, content))
     }
 
-    /// As [`member`](Archive::member), in the memory of an earlier one.
+    /// As [`member`](Archive::member), in the memory of earlier ones.
     ///
     /// # Errors
-    /// When it is damaged; what is in the buffers then means nothing.
+    /// When it is damaged; what is in that memory then means nothing.
     pub(super) fn member_into(
         &self,
         expander: &mut Expander,
         number: usize,
-        Buffers { packed, content }: &mut Buffers,
+        packed: &mut Vec<u8>,
+        content: &mut Vec<u8>,
     ) -> Result<()> {
         interrupt::check()?;
         let wrong = || format!("{} is damaged in its member {number}", self.path.display());

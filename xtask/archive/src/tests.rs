@@ -122,9 +122,12 @@ fn a_stream_ends_at_the_end_or_with_an_error() {
     for (name, content) in &sample.contents {
         let (mut read, told) = (Vec::new(), std::cell::Cell::new(0));
         let tell = |bytes| told.set(told.get() + bytes);
-        let mut stream = archive.stream(&SafePath::new(name.as_slice()).unwrap(), &tell).unwrap();
-        stream.read_to_end(&mut read).unwrap();
-        assert!(read == *content && stream.into_error().is_none() && told.get() == content.len() as u64);
+        let path = SafePath::new(name.as_slice()).unwrap();
+        archive.stream(&path, &tell, |stream| stream.read_to_end(&mut read)).unwrap().unwrap();
+        assert!(read == *content && told.get() == content.len() as u64);
+        // Whoever has enough stops.
+        let first = archive.stream(&path, &|_| {}, |stream| stream.fill_buf().map(<[u8]>::len)).unwrap();
+        assert!(first.unwrap() <= content.len());
     }
     let large = SafePath::new("backup/large").unwrap();
     let member = archive.entry(&large).unwrap().chunks[7].member;
@@ -133,14 +136,16 @@ fn a_stream_ends_at_the_end_or_with_an_error() {
     bytes[usize::try_from(at).unwrap()] ^= 1;
     fs::write(&sample.path, bytes).unwrap();
     let archive = Archive::open(&sample.path).unwrap();
-    let mut stream = archive.stream(&large, &|_| {}).unwrap();
     let mut read = Vec::new();
-    assert!(stream.read_to_end(&mut read).is_err() && stream.fill_buf().is_err());
+    let error = archive.stream(&large, &|_| {}, |stream| {
+        assert!(stream.read_to_end(&mut read).is_err() && stream.fill_buf().is_err());
+    });
     assert_eq!(read.len(), 7 * CHUNK);
-    let error = format!("{:#}", stream.into_error().unwrap());
+    let error = format!("{:#}", error.unwrap_err());
     assert!(error.contains("is damaged"), "{error}");
-    assert!(archive.stream(&SafePath::new("backup/link").unwrap(), &|_| {}).is_err());
-    assert!(archive.stream(&SafePath::new("backup/absent").unwrap(), &|_| {}).is_err());
+    for name in ["backup/link", "backup/absent"] {
+        assert!(archive.stream(&SafePath::new(name).unwrap(), &|_| {}, |_| {}).is_err(), "{name}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! How much processor time this process has used so far. It is not time of day: a limit on it meets nobody whose
 //! machine is busy, asleep or has a slow disk.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[cfg(unix)]
@@ -50,6 +51,35 @@ pub fn of_thread() -> Duration {
     system::of_thread()
 }
 
+/// Tells from outside how much processor time a thread has used, while others of this process work, too.
+pub struct ThreadClock {
+    /// Where Linux tells it.
+    file: Option<PathBuf>,
+}
+
+impl ThreadClock {
+    /// Of the calling thread.
+    pub fn of_this_thread() -> ThreadClock {
+        let folder = std::fs::read_link("/proc/thread-self").ok();
+        let file = folder.map(|folder| Path::new("/proc").join(folder).join("schedstat"));
+        ThreadClock { file: file.filter(|file| nanoseconds(file).is_some()) }
+    }
+
+    /// What it has used so far. Where the system does not tell, what the process has used.
+    pub fn used(&self) -> Duration {
+        match &self.file {
+            // One that has ended uses nothing more.
+            Some(file) => nanoseconds(file).map_or(Duration::ZERO, Duration::from_nanos),
+            None => of_process(),
+        }
+    }
+}
+
+/// The first number of `schedstat` (Linux, `Documentation/scheduler/sched-stats.rst`).
+fn nanoseconds(file: &Path) -> Option<u64> {
+    std::fs::read_to_string(file).ok()?.split_ascii_whitespace().next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +94,28 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_mul(31));
         }
         assert!(of_process() - before.0 >= Duration::from_millis(10));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_thread_is_told_from_others() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let (here, stop) = (ThreadClock::of_this_thread(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let (send, clock) = std::sync::mpsc::channel();
+            scope.spawn(|| {
+                send.send(ThreadClock::of_this_thread()).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            let other = clock.recv().unwrap();
+            let before = (here.used(), other.used());
+            while other.used() - before.1 < Duration::from_millis(100) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            stop.store(true, Ordering::Relaxed);
+            assert!(here.used() - before.0 < Duration::from_millis(80));
+        });
     }
 }

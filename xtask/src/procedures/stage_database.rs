@@ -152,10 +152,8 @@ fn load_dump(archive: &Archive, database: &Database, root: &Path, monitor: &dyn 
     fs::create_dir_all(to.parent().context("a database has a folder")?)?;
     let place = layout::place(&Part::Dump(database.path.clone()))?.context("a dump has a place")?;
     let told = |bytes| monitor.advance(bytes);
-    let mut dump = archive.stream(&place, &told)?;
-    let loaded = load::load(&mut dump, &to);
-    // A damaged archive is not the dump's fault.
-    let loaded = dump.into_error().map_or(loaded, Err);
+    // A damaged archive is an error of its own: it is not the dump's fault.
+    let loaded = archive.stream(&place, &told, |dump| load::load(dump, &to)).and_then(|loaded| loaded);
     loaded.with_context(|| format!("can't load the dump of {}", database.path))?;
     check_loaded(database, &to)?;
     let bytes = fs::metadata(&to).with_context(|| format!("can't read {}", to.display()))?.len();

@@ -2,9 +2,9 @@
 //! it does not come back although SQLite was told to stop, it is left behind. It ends with the process then.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use super::meter;
 use super::statements::Batch;
 use super::writer;
-use crate::base::{interrupt, usage};
+use crate::base::interrupt;
+use crate::base::usage::ThreadClock;
 
 /// How often we look after it.
 const LOOK: Duration = Duration::from_millis(100);
@@ -48,8 +49,8 @@ pub struct Worker {
     /// Bytes handed over.
     bytes: u64,
     spare: Batch,
-    /// Processor time of the process at the last answer.
-    since: Duration,
+    /// What the thread has used; once it runs.
+    clock: Arc<OnceLock<ThreadClock>>,
 }
 
 impl Worker {
@@ -62,7 +63,10 @@ impl Worker {
         let (outbox, answers) = sync_channel(4);
         let line = Arc::new(AtomicU64::new(1));
         let (to, shown) = (to.to_path_buf(), Arc::clone(&line));
+        let clock = Arc::<OnceLock<ThreadClock>>::default();
+        let own = Arc::clone(&clock);
         let work = move || {
+            own.get_or_init(ThreadClock::of_this_thread);
             let answer = carry_out(&to, &inbox, &outbox, &shown).map_or_else(Answer::Failed, Answer::Closed);
             let _ = outbox.send(answer); // nobody listens after an error of their own
         };
@@ -76,7 +80,7 @@ impl Worker {
             share: Duration::ZERO,
             bytes: 0,
             spare: Batch::default(),
-            since: usage::of_process(),
+            clock,
         })
     }
 
@@ -129,7 +133,7 @@ impl Worker {
 
     /// Waits for one answer; whether the dump was complete, when that was the last one.
     fn wait(&mut self) -> Result<Option<bool>> {
-        let (mut looks, mut looks_after_interrupt) = (0, 0);
+        let (mut looks, mut looks_after_interrupt, mut since) = (0, 0, None);
         loop {
             match self.answers.recv_timeout(LOOK) {
                 Ok(Answer::Done(batch)) => {
@@ -138,7 +142,6 @@ impl Worker {
                         self.share = Duration::ZERO;
                     }
                     self.spare = batch;
-                    self.since = usage::of_process();
                     return Ok(None);
                 }
                 Ok(Answer::Closed(complete)) => {
@@ -159,8 +162,10 @@ impl Worker {
                     interrupt::check()?;
                 }
             }
-            // Both: other threads may have used the processor, and a clock goes on while nobody works.
-            let used = usage::of_process().saturating_sub(self.since);
+            // Both: where a thread's time is not told other threads may have used it, and a clock goes on while nobody
+            // works.
+            let used = self.clock.get().map_or(Duration::ZERO, ThreadClock::used);
+            let used = used.saturating_sub(*since.get_or_insert(used));
             if used.min(LOOK * looks) > self.share + GRACE {
                 // Not joined: it can't be stopped. It goes on in a file that is removed, until the process ends.
                 self.thread = None;
