@@ -53,6 +53,7 @@ const CRATES: &[&str] = &["base", "project", "sqlite", "archive", "store", "test
 /// Outside crates with one home: a word that must not occur elsewhere, and the paths where it may.
 const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["sqlite"]),
+    ("memchr", &["sqlite"]),
     ("git2", &["project/git"]),
     ("sha2", &["base/digest"]),
     ("flate2", &["archive"]),

@@ -101,8 +101,8 @@ mod tests {
     fn a_thread_is_told_from_others() {
         use std::sync::atomic::{AtomicBool, Ordering};
         let (here, stop) = (ThreadClock::of_this_thread(), AtomicBool::new(false));
+        let (send, clock) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            let (send, clock) = std::sync::mpsc::channel();
             scope.spawn(|| {
                 send.send(ThreadClock::of_this_thread()).unwrap();
                 while !stop.load(Ordering::Relaxed) {
