@@ -72,31 +72,29 @@ pub fn push_wide_text(out: &mut Vec<u8>, bytes: &[u8], big: bool) {
 /// Appends valid text without NUL; false when it can't be written as a literal.
 fn push_valid_text(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     if !bytes.contains(&b'\r') {
-        push_quoted(out, bytes);
+        push_quoted(out, bytes, "");
         return true;
     }
     // Valid UTF-8 by contract; were it not, it is cast.
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let Some(mark) = RETURN_MARKS.iter().find(|mark| !text.contains(**mark)) else { return false };
     out.extend_from_slice(b"replace(");
-    push_quoted(out, text.replace('\r', mark).as_bytes());
+    push_quoted(out, bytes, mark);
     let _ = write!(out, ",'{mark}',char(13))"); // writing to a Vec can't fail
     true
 }
 
-/// Appends `'…'` with quotes doubled.
-fn push_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends `'…'` with quotes doubled, and with a mark in place of every carriage return.
+fn push_quoted(out: &mut Vec<u8>, bytes: &[u8], mark: &str) {
     out.push(b'\'');
-    if bytes.contains(&b'\'') {
-        for piece in bytes.split_inclusive(|&b| b == b'\'') {
-            out.extend_from_slice(piece);
-            if piece.ends_with(b"'") {
-                out.push(b'\'');
-            }
-        }
-    } else {
-        out.extend_from_slice(bytes);
+    let mut rest = bytes;
+    while let Some(at) = memchr::memchr2(b'\'', b'\r', rest) {
+        let (before, from) = rest.split_at(at);
+        out.extend_from_slice(before);
+        out.extend_from_slice(if from.starts_with(b"'") { b"''" } else { mark.as_bytes() });
+        rest = &from[1..];
     }
+    out.extend_from_slice(rest);
     out.push(b'\'');
 }
 
