@@ -19,6 +19,7 @@ use self::statements::Statements;
 use self::worker::Worker;
 use crate::base::{durable, file_facts};
 
+pub mod alone;
 mod cut;
 mod meter;
 pub(crate) mod row;
@@ -35,19 +36,26 @@ mod writer;
 /// # Errors
 /// When the file exists, when a statement fails or is not allowed (names its line), or when the dump ends
 /// early. The file is removed then.
-pub fn load(dump: &mut dyn BufRead, to: &Path) -> Result<()> {
+pub fn load(dump: &mut dyn BufRead, to: &Path) -> Result<Loaded> {
     let to = std::path::absolute(to)?;
     file_facts::create_private_file(&to).with_context(|| format!("can't create {}", to.display()))?;
     let partial = Partial(Some(to.clone()));
-    let mut attempt = || -> Result<()> {
-        run(dump, &to)?;
+    let mut attempt = || -> Result<Loaded> {
+        let loaded = run(dump, &to)?;
         OpenOptions::new().write(true).open(&to)?.sync_all()?;
         durable::sync_dir(to.parent().context("a file needs a folder")?)?;
-        Ok(())
+        Ok(loaded)
     };
-    attempt().with_context(|| format!("can't load the dump into {}", to.display()))?;
+    let loaded = attempt().with_context(|| format!("can't load the dump into {}", to.display()))?;
     partial.keep();
-    Ok(())
+    Ok(loaded)
+}
+
+/// What was loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Loaded {
+    /// Whether there are rows that take much memory: whoever reads them goes [`alone`](alone::alone).
+    pub has_long_rows: bool,
 }
 
 /// A file that is removed, with what SQLite may have put beside it, unless it is kept.
@@ -71,7 +79,7 @@ impl Drop for Partial {
     }
 }
 
-fn run(dump: &mut dyn BufRead, to: &Path) -> Result<()> {
+fn run(dump: &mut dyn BufRead, to: &Path) -> Result<Loaded> {
     let mut worker = Worker::start(to)?;
     let mut statements = Statements::new(dump);
     let read = loop {
@@ -89,5 +97,5 @@ fn run(dump: &mut dyn BufRead, to: &Path) -> Result<()> {
         bail!("the dump ends in the middle of the statement that begins at line {line}");
     }
     ensure!(complete, "the dump ends at line {} without its COMMIT", statements.line());
-    Ok(())
+    Ok(Loaded { has_long_rows: statements.was_long() })
 }

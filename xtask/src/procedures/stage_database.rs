@@ -154,8 +154,10 @@ fn load_dump(archive: &Archive, database: &Database, root: &Path, monitor: &dyn 
     let told = |bytes| monitor.advance(bytes);
     // A damaged archive is an error of its own: it is not the dump's fault.
     let loaded = archive.stream(&place, &told, |dump| load::load(dump, &to)).and_then(|loaded| loaded);
-    loaded.with_context(|| format!("can't load the dump of {}", database.path))?;
+    let loaded = loaded.with_context(|| format!("can't load the dump of {}", database.path))?;
+    let alone = loaded.has_long_rows.then(load::alone::alone).transpose()?;
     check_loaded(database, &to)?;
+    drop(alone);
     let bytes = fs::metadata(&to).with_context(|| format!("can't read {}", to.display()))?.len();
     Ok(Written { files: 1, bytes, ..Written::default() })
 }

@@ -3,11 +3,10 @@
 //! digits; where several dumps are loaded at once, one long statement is in memory.
 
 use std::io::BufRead;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::alone::{self, Alone};
 use super::cut::{self, Cut};
 use super::worker::Worker;
 use crate::base::interrupt;
@@ -24,12 +23,6 @@ const SCHEMA_MAX: usize = LONG;
 
 /// The longest row, which is what SQLite takes.
 const ROW_MAX: usize = 1_000_000_000;
-
-/// Held by whoever has a long statement in memory.
-static ALONE: Mutex<()> = Mutex::new(());
-
-/// How often to look whether another dump is done with its long statement.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// Statements, one after the other.
 #[derive(Default)]
@@ -78,7 +71,9 @@ pub struct Statements<'a> {
     /// Bytes of the dump that it takes so far.
     length: usize,
     /// While it is long.
-    alone: Option<MutexGuard<'static, ()>>,
+    alone: Option<Alone>,
+    /// Whether any was.
+    was_long: bool,
     /// The line that is being read.
     line: u64,
 }
@@ -87,12 +82,27 @@ impl<'a> Statements<'a> {
     /// Begins with line 1.
     pub fn new(dump: &'a mut dyn BufRead) -> Statements<'a> {
         let (scanner, batch) = (Scanner::default(), Batch::default());
-        Statements { dump, scanner, batch, start: 0, first_line: 1, length: 0, alone: None, line: 1 }
+        Statements {
+            dump,
+            scanner,
+            batch,
+            start: 0,
+            first_line: 1,
+            length: 0,
+            alone: None,
+            was_long: false,
+            line: 1,
+        }
     }
 
     /// The line that is being read.
     pub fn line(&self) -> u64 {
         self.line
+    }
+
+    /// Whether a statement was long.
+    pub fn was_long(&self) -> bool {
+        self.was_long
     }
 
     /// The line of a statement that was begun and not ended.
@@ -141,13 +151,9 @@ impl<'a> Statements<'a> {
     fn go_alone(&mut self, worker: &mut Worker) -> Result<()> {
         self.send_others(worker)?;
         worker.wait_until_idle()?;
-        while self.alone.is_none() {
-            interrupt::check()?;
-            match ALONE.try_lock() {
-                Ok(alone) => self.alone = Some(alone),
-                Err(TryLockError::Poisoned(alone)) => self.alone = Some(PoisonError::into_inner(alone)),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
-            }
+        if self.alone.is_none() {
+            self.alone = Some(alone::alone()?);
+            self.was_long = true;
         }
         let row = is_row(&self.batch.text);
         let most = if row { ROW_MAX } else { SCHEMA_MAX };

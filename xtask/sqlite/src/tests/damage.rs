@@ -183,7 +183,7 @@ fn speed() {
         let sql = dumped(&file).sql;
         timed("dump", &mut || drop(dump(&file, &mut Discard).unwrap()));
         timed("shell .dump", &mut || drop(Command::new("sqlite3").arg(&file).arg(".dump").output().unwrap()));
-        timed("load", &mut || load(&mut sql.as_slice(), &folder.path().join("new")).unwrap());
+        timed("load", &mut || load(&mut sql.as_slice(), &folder.path().join("new")).map(|_| ()).unwrap());
         timed("shell load", &mut || assert!(shell_load(&sql, &folder.path().join("shell"))));
         let outcome = pinned(&[(SafePath::new("x").unwrap(), file.clone())]);
         timed("image", &mut || outcome.pinned[0].copy_image(&folder.path().join("image"), &|_| ()).unwrap());
