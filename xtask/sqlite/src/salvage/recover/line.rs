@@ -57,7 +57,7 @@ impl Reader {
             return None;
         }
         let start = end + " VALUES (".len();
-        let mut values: Vec<Owned> = match row::values(rest, start, names.len())? {
+        let mut values: Vec<Owned> = match row::values(rest, start, names.len(), &[])? {
             Values::Known(known) => known.into_iter().map(owned).collect(),
             Values::Asked(_) => self.ask(rest[start..].strip_suffix(");")?, names.len())?,
         };
