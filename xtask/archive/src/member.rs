@@ -24,7 +24,7 @@ pub const LENGTH_MAX: u64 = 4 << 20;
 /// How hard to compress, from 0 (store) to 9.
 pub type Level = u8;
 
-/// Content shorter than this is compressed without looking whether that is worth it.
+/// Content shorter than this is compressed without looking how far that is worth it.
 const PROBE_FROM: usize = 32 << 10;
 /// Bytes of each of the three samples that are looked at.
 const SAMPLE: usize = 4 << 10;
@@ -51,7 +51,8 @@ impl Compressor {
     /// # Errors
     /// When the level is not from 0 to 9, or the deflate library fails.
     pub fn member(&mut self, content: &[u8], level: Level) -> Result<Vec<u8>> {
-        if level == 0 || !self.gets_smaller(content)? {
+        let level = if level == 0 { 0 } else { self.worth(content, level)? };
+        if level == 0 {
             return Ok(stored(content));
         }
         if level != self.level {
@@ -75,11 +76,13 @@ impl Compressor {
 }
 
 impl Compressor {
-    /// Whether samples from the start, the middle and the end get smaller by 3 % or more. It depends on the
-    /// content alone, so unchanged content still gives an unchanged member.
-    fn gets_smaller(&mut self, content: &[u8]) -> Result<bool> {
+    /// The level that is worth its time, at most `level`: 0 where samples from the start, the middle and the end get
+    /// smaller by less than 3 %; 1 where they get smaller by little, as numbers, hexadecimal digits and embeddings do,
+    /// from which a higher level gains nothing. It depends on the content alone, so unchanged content still gives an
+    /// unchanged member.
+    fn worth(&mut self, content: &[u8], level: Level) -> Result<Level> {
         if content.len() < PROBE_FROM {
-            return Ok(true);
+            return Ok(level);
         }
         let mut sample = Vec::with_capacity(3 * SAMPLE);
         for start in [0, content.len() / 2, content.len() - SAMPLE] {
@@ -87,7 +90,11 @@ impl Compressor {
         }
         let mut out = vec![0; self.probe.deflate_compress_bound(sample.len())];
         let size = self.probe.deflate_compress(&sample, &mut out).context("deflate failed")?;
-        Ok(size < sample.len() - sample.len() / 32)
+        Ok(match sample.len() {
+            length if size >= length - length / 32 => 0,
+            length if size >= length / 5 * 2 => 1,
+            _ => level,
+        })
     }
 }
 
@@ -224,6 +231,13 @@ mod tests {
         assert_eq!(compressor.member(&noise, 6).unwrap(), stored(&noise));
         let half: Vec<u8> = noise.iter().enumerate().map(|(i, &b)| if i % 2 == 0 { b } else { 0 }).collect();
         assert!(compressor.member(&half, 6).unwrap().len() < 80_000);
+        let digits: Vec<u8> = noise.iter().map(|byte| b"0123456789abcdef"[usize::from(byte & 15)]).collect();
+        let text = b"rows of text that say nearly the same ".repeat(3000);
+        let worth = |content: &[u8]| Compressor::default().worth(content, 6).unwrap();
+        assert_eq!([worth(&noise), worth(&digits), worth(&text), worth(&text[..99])], [0, 1, 6, 6]);
+        let member = compressor.member(&digits, 6).unwrap();
+        assert_eq!(member, compressor.member(&digits, 1).unwrap());
+        assert!(member.len() < 60_000);
     }
 
     #[test]
