@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -96,20 +96,30 @@ pub struct SeenDatabase {
 }
 
 impl SeenDatabase {
-    /// Looks at the files of a database, of which it opens only those that SQLite never locks; nothing where they can't
-    /// be told apart from changed ones. It tells of one moment only while nobody writes.
+    /// Looks at the files of a database and opens none of them; nothing where they can't be told apart from changed
+    /// ones. It tells of one moment only while nobody writes.
     ///
     /// # Errors
     /// What the system returns.
-    pub fn look(main: &Path) -> io::Result<Option<SeenDatabase>> {
+    pub fn look(main: &Path, sides: &Sides) -> io::Result<Option<SeenDatabase>> {
         let meta = std::fs::symlink_metadata(main)?;
         let Some(seen) = Seen::of(&file_facts::identity(&meta)).filter(|_| meta.is_file()) else {
             return Ok(None);
         };
-        let (Some(wal), Some(journal)) = (side(main, "-wal")?, side(main, "-journal")?) else {
-            return Ok(None);
-        };
-        Ok(Some(SeenDatabase { main: seen, wal: wal.digest, journal: journal.digest }))
+        let mut digests = [None; 2];
+        for ((ending, known), digest) in SIDES.iter().zip(&sides.0).zip(&mut digests) {
+            match std::fs::symlink_metadata(side(main, ending)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+                Ok(meta) if meta.is_file() && meta.len() == 0 => {}
+                Ok(meta) => match known.filter(|known| known.is_still(&file_facts::identity(&meta))) {
+                    Some(known) => *digest = Some(known.digest),
+                    None => return Ok(None),
+                },
+            }
+        }
+        let [wal, journal] = digests;
+        Ok(Some(SeenDatabase { main: seen, wal, journal }))
     }
 
     /// Whether a backup that began at that moment saw all of it.
@@ -118,30 +128,51 @@ impl SeenDatabase {
     }
 }
 
-/// What is in a side file.
-struct Side {
-    digest: Option<Digest>,
+/// How the names of the side files end.
+const SIDES: [&str; 2] = ["-wal", "-journal"];
+
+/// What is in the side files of a database, read before it is opened and locked: nobody then waits for it.
+pub struct Sides([Option<Side>; 2]);
+
+impl Sides {
+    /// Reads them. One that can't be read, is too long, or was written a moment ago, is left, and counts as changed.
+    pub fn read(main: &Path) -> Sides {
+        Sides(SIDES.map(|ending| Side::read(&side(main, ending)).ok().flatten()))
+    }
 }
 
-/// Looks into a side file; nothing where it is none, or too long.
-fn side(main: &Path, ending: &str) -> io::Result<Option<Side>> {
+/// A side file that was read.
+#[derive(Clone, Copy)]
+struct Side {
+    identity: Identity,
+    digest: Digest,
+}
+
+impl Side {
+    fn read(path: &Path) -> io::Result<Option<Side>> {
+        let mut file = file_facts::open_itself(path)?;
+        let meta = file.metadata()?;
+        let identity = file_facts::identity(&meta);
+        if !meta.is_file() || identity.size > SIDE_MAX || (Identity { ctime_ns: 0, ..identity }).is_fresh() {
+            return Ok(None);
+        }
+        let (digest, size) = Digest::of_reader(&mut (&mut file).take(SIDE_MAX + 1))?;
+        let side = Side { identity, digest };
+        let now = file_facts::identity(&file.metadata()?);
+        Ok((size == identity.size && side.is_still(&now)).then_some(side))
+    }
+
+    /// Whether nothing was written to it since. Its change time says nothing: SQLite sets that whenever root opens
+    /// the database.
+    fn is_still(&self, now: &Identity) -> bool {
+        Identity { ctime_ns: self.identity.ctime_ns, ..*now } == self.identity
+    }
+}
+
+fn side(main: &Path, ending: &str) -> PathBuf {
     let mut name = main.as_os_str().to_owned();
     name.push(ending);
-    let name = Path::new(&name);
-    let empty = Ok(Some(Side { digest: None }));
-    match std::fs::symlink_metadata(name) {
-        Ok(meta) if meta.is_file() && meta.len() == 0 => return empty,
-        Ok(meta) if meta.is_file() && meta.len() <= SIDE_MAX => {}
-        Ok(_) => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return empty,
-        Err(error) => return Err(error),
-    }
-    let file = file_facts::open_itself(name)?;
-    if !file.metadata()?.is_file() {
-        return Ok(None);
-    }
-    let (digest, size) = Digest::of_reader(&mut file.take(SIDE_MAX + 1))?;
-    Ok((size <= SIDE_MAX).then_some(Side { digest: Some(digest) }))
+    name.into()
 }
 
 #[cfg(test)]
@@ -183,16 +214,29 @@ mod tests {
         let main = folder.path().join("a.db");
         let side = |ending: &str| folder.path().join(format!("a.db{ending}"));
         std::fs::write(&main, b"abc").unwrap();
-        let look = || SeenDatabase::look(&main).unwrap().unwrap();
+        let wait = || std::thread::sleep(2 * file_facts::TICK);
+        let look = || {
+            wait();
+            SeenDatabase::look(&main, &Sides::read(&main)).unwrap().unwrap()
+        };
         let first = look();
         std::fs::write(side("-wal"), b"").unwrap();
         std::fs::write(side("-shm"), b"whatever").unwrap();
         assert_eq!(look(), first, "nothing is in them");
         std::fs::write(side("-wal"), b"x").unwrap();
-        assert_ne!(look(), first);
+        let with = look();
+        assert_ne!(with, first);
+        // What is not known, was written a moment ago, or since it was read, counts as changed.
+        let known = Sides::read(&main);
+        std::fs::write(side("-wal"), b"y").unwrap();
+        assert_eq!(SeenDatabase::look(&main, &known).unwrap(), None);
+        assert_eq!(SeenDatabase::look(&main, &Sides::read(&main)).unwrap(), None);
+        assert_ne!(look(), with, "it is known by its content");
+        std::fs::write(side("-wal"), b"x").unwrap();
+        assert_eq!(look(), with);
         std::fs::remove_file(side("-wal")).unwrap();
         std::fs::write(side("-journal"), b"x").unwrap();
-        assert_ne!(look(), first);
+        assert!(![first, with].contains(&look()));
         std::fs::remove_file(side("-journal")).unwrap();
         // The same bytes at the same time in another file, as after `cp -p` and `mv`.
         let meta = std::fs::metadata(&main).unwrap();
@@ -206,11 +250,16 @@ mod tests {
             .unwrap();
         std::fs::rename(&copy, &main).unwrap();
         assert_ne!(look(), first);
+        let none = || {
+            wait();
+            SeenDatabase::look(&main, &Sides::read(&main)).unwrap().is_none()
+        };
         std::fs::create_dir(side("-wal")).unwrap();
-        assert_eq!(SeenDatabase::look(&main).unwrap(), None, "a folder of that name");
+        assert!(none(), "a folder of that name");
         std::fs::remove_dir(side("-wal")).unwrap();
         std::fs::File::create(side("-wal")).unwrap().set_len(SIDE_MAX + 1).unwrap();
-        assert_eq!(SeenDatabase::look(&main).unwrap(), None, "a long one");
-        assert!(SeenDatabase::look(&folder.path().join("gone")).is_err());
+        assert!(none(), "a long one");
+        let gone = folder.path().join("gone");
+        assert!(SeenDatabase::look(&gone, &Sides::read(&gone)).is_err());
     }
 }

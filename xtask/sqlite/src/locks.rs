@@ -2,7 +2,7 @@
 //! given back with ROLLBACK, with nothing written between.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
@@ -21,16 +21,13 @@ pub struct Lockers {
 }
 
 impl Lockers {
-    /// Opens them, one for each file; none where there is one file only, which needs no lock.
+    /// Opens them, one for each file.
     pub fn open(files: &[PathBuf]) -> Lockers {
         let mut groups: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
         for file in files {
             // A path that does not resolve is reported when it is read.
             let real = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
             groups.entry(real).or_default().push(file.clone());
-        }
-        if groups.len() < 2 {
-            return Lockers { lockers: Vec::new() };
         }
         let locker = |real: &PathBuf| {
             let connection = open_live(real).ok()?; // without one it is among the missing
@@ -67,6 +64,14 @@ impl Lockers {
             }
             std::thread::sleep(SPIN / 40);
         }
+    }
+
+    /// Whether the lock of the file behind this path is held, so that nobody is in the middle of writing it.
+    pub fn hold(&self, file: &Path) -> bool {
+        self.lockers.iter().any(|(locker, files)| {
+            locker.as_ref().is_some_and(|locker| !locker.is_autocommit())
+                && files.iter().any(|one| one == file)
+        })
     }
 
     /// Gives every lock back.

@@ -23,7 +23,7 @@ use crate::base::file_facts::{self, Identity};
 use crate::base::finding::Finding;
 use crate::base::interrupt;
 use crate::base::safe_path::SafePath;
-use crate::base::seen::SeenDatabase;
+use crate::base::seen::{SeenDatabase, Sides};
 
 /// A database whose content stands still for this object: an open read transaction. Dropping it ends that
 /// and changes nothing in the project. In rollback-journal mode writers wait as long as it lives.
@@ -65,8 +65,8 @@ impl Pinned {
         &self.path
     }
 
-    /// What its files were like when it was pinned: if they were so at some time before, and are not freshly written,
-    /// then nothing was written in between, and it holds what it held.
+    /// What its files were like when it was pinned, if its write lock was ours then: if they were so at some time
+    /// before, and are not freshly written, then nothing was written in between, and it holds what it held.
     pub fn seen(&self) -> Option<&SeenDatabase> {
         self.seen.as_ref()
     }
@@ -97,11 +97,14 @@ pub fn pin(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<PinO
     let mut outcome =
         PinOutcome { pinned: Vec::new(), unreadable: Vec::new(), findings: Vec::new(), instant: Instant(0) };
     let mut candidates = Vec::new();
-    for (path, file) in sorted {
+    // Before any of them is open here, and while nobody waits.
+    let sides: Vec<Sides> = sorted.iter().map(|(_, file)| Sides::read(file)).collect();
+    for ((path, file), sides) in sorted.into_iter().zip(sides) {
+        let before = identity(&file).ok();
         match open_live(&file) {
-            Ok(connection) => {
+            Ok(reader) => {
                 let (failed, unlocked, seen) = (None, None, None);
-                candidates.push(Candidate { path, file, reader: connection, failed, unlocked, seen });
+                candidates.push(Candidate { path, file, before, sides, reader, failed, unlocked, seen });
             }
             Err(error) => outcome.unreadable.push(unreadable(path, &file, &error)),
         }
@@ -119,8 +122,10 @@ pub fn pin(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<PinO
             continue;
         }
         let busy = begin_all(&mut candidates);
-        // Under the locks, so that what is seen is of the same instant.
-        candidates.iter_mut().for_each(Candidate::look);
+        // Under the locks, so that what is seen is what the read transactions see.
+        for candidate in &mut candidates {
+            candidate.seen = candidate.look(&lockers);
+        }
         let instant = Instant::now();
         lockers.release();
         if busy && !last {
@@ -161,6 +166,9 @@ pub fn pin(databases: &[(SafePath, PathBuf)], patience: Duration) -> Result<PinO
 struct Candidate {
     path: SafePath,
     file: PathBuf,
+    /// What the file was before it was opened.
+    before: Option<Identity>,
+    sides: Sides,
     reader: Connection,
     failed: Option<rusqlite::Error>,
     unlocked: Option<Identity>,
@@ -197,10 +205,16 @@ impl Candidate {
         }
     }
 
-    /// Looks at the files. What can't be looked at has to be read.
-    fn look(&mut self) {
-        let locked = self.failed.is_none() && self.unlocked.is_none();
-        self.seen = if locked { SeenDatabase::look(&self.file).ok().flatten() } else { None };
+    /// Looks at the files, if nobody else can be writing; what can't be looked at has to be read. Without the write
+    /// lock a commit could come between the read transaction and the look: it would be seen, and not be in the copy.
+    fn look(&self, lockers: &Lockers) -> Option<SeenDatabase> {
+        if self.failed.is_some() || self.unlocked.is_some() || !lockers.hold(&self.file) {
+            return None;
+        }
+        // Another file in its place, with the folder above it perhaps, is not the one that is open.
+        let now = identity(&self.file).ok()?;
+        let is_it = self.before.is_some_and(|before| before.inode == now.inode);
+        is_it.then(|| SeenDatabase::look(&self.file, &self.sides).ok().flatten()).flatten()
     }
 
     /// Ends the read transaction, to try again.
@@ -218,7 +232,7 @@ impl Candidate {
     }
 
     fn finish(self, outcome: &mut PinOutcome) {
-        let Candidate { path, file, reader, failed, unlocked, seen } = self;
+        let Candidate { path, file, reader, failed, unlocked, seen, .. } = self;
         match failed {
             None => outcome.pinned.push(Pinned { path, file, connection: reader, unlocked, seen }),
             Some(error) => outcome.unreadable.push(unreadable(path, &file, &error)),
