@@ -1,5 +1,7 @@
 //! Copies members of an earlier archive into the new one as they are. Neighbours are copied in one go, by the kernel
-//! where it can, which on some file systems shares the blocks instead of copying them.
+//! where it can, which on some file systems shares the blocks instead of copying them. That the earlier archive went
+//! away, or a disk can't read it any more, is told apart from an error of the new one: the backup is then made without
+//! the earlier one.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -44,11 +46,11 @@ impl Copier {
     /// The bytes of one member.
     ///
     /// # Errors
-    /// When they can't be read.
+    /// [`Broken`] when they can't be read.
     pub fn read(&mut self, from: u64, size: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(size)?];
         let source = self.source()?;
-        source.seek(SeekFrom::Start(from))?;
+        source.seek(SeekFrom::Start(from)).context(Broken)?;
         source.read_exact(&mut bytes).context(Broken)?;
         self.reuse.count_copied(size);
         Ok(bytes)
@@ -57,14 +59,14 @@ impl Copier {
     fn source(&mut self) -> Result<&mut File> {
         Ok(match &mut self.source {
             Some(source) => source,
-            empty => empty.insert(self.reuse.open()?),
+            empty => empty.insert(self.reuse.open().context(Broken)?),
         })
     }
 
     /// Copies what was gathered.
     ///
     /// # Errors
-    /// When it can't be read or written.
+    /// [`Broken`] when the earlier archive can't be read; any other when the new one can't be written.
     pub fn flush(&mut self, to: &mut BufWriter<File>) -> Result<()> {
         let (start, length) = std::mem::take(&mut self.run);
         if length == 0 {
@@ -73,10 +75,24 @@ impl Copier {
         interrupt::check()?;
         to.flush()?;
         let source = self.source()?;
-        source.seek(SeekFrom::Start(start))?;
-        let copied = io::copy(&mut source.take(length), to.get_mut())?;
+        source.seek(SeekFrom::Start(start)).context(Broken)?;
+        let copied = io::copy(&mut source.take(length), to.get_mut());
+        // The kernel does not tell which of the two failed: the earlier archive is asked alone.
+        let copied = copied.or_else(|error| match read_through(source, start, length) {
+            Ok(()) => Err(Error::new(error)),
+            Err(broken) => Err(Error::new(broken).context(Broken)),
+        })?;
         ensure!(copied == length, Error::msg("it is cut short").context(Broken));
         self.reuse.count_copied(length);
         Ok(())
+    }
+}
+
+/// Reads a part of a file, for nothing but the error.
+fn read_through(file: &mut File, start: u64, length: u64) -> io::Result<()> {
+    file.seek(SeekFrom::Start(start))?;
+    match io::copy(&mut file.take(length), &mut io::sink())? {
+        read if read == length => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::{BufRead, Read};
 use std::path::PathBuf;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xtask_testing as in_memory;
@@ -13,7 +15,7 @@ use crate::base::safe_path::SafePath;
 use crate::header::{Kind, Meta};
 use crate::index::Entry;
 use crate::reader::{Archive, Sink};
-use crate::reuse::{Reuse, Reused};
+use crate::reuse::{Broken, Reuse, Reused};
 use crate::writer::{CHUNK, Writer};
 
 fn meta(path: &[u8]) -> Meta {
@@ -306,6 +308,35 @@ fn damage_is_not_carried_over() {
         }
     }
     assert!(noticed > 2000, "{noticed} of {}", bytes.len() / 61);
+}
+
+/// An earlier archive that goes away, gets shorter or can't be read is told apart from an error of the new one.
+#[test]
+fn an_earlier_archive_that_goes_away_is_to_blame() {
+    let spoilers: [fn(&Path); 4] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::File::options().write(true).open(path).unwrap().set_len(10).unwrap(),
+        |path| fs::File::options().write(true).open(path).unwrap().set_len(150_000).unwrap(),
+        |path| {
+            // It can be opened where a file can, and not be read.
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        },
+    ];
+    for (case, spoil) in spoilers.iter().enumerate() {
+        let earlier = write(300_000, 6);
+        let reuse = Arc::new(Reuse::of(Archive::open(&earlier.path).unwrap()));
+        spoil(&earlier.path);
+        let folder = in_memory::tempdir().unwrap();
+        let path = folder.path().join("b.tar.gz");
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
+        let mut writer = Writer::new(file, 2, 6, Some(Arc::clone(&reuse)), None).unwrap();
+        writer.folder(meta(b"backup")).unwrap();
+        let entry = reuse.archive().entry(&SafePath::new("backup/large").unwrap()).unwrap();
+        let carried = writer.carry(entry.meta.clone(), entry);
+        let error = carried.and_then(|_| writer.finish(1_700_000_000).map(|_| ())).unwrap_err();
+        assert!(error.is::<Broken>(), "case {case}: {error:#}");
+    }
 }
 
 /// Promise: verify notices every flipped byte, also without the `.sha256` file. There is no exception: gzip
