@@ -7,7 +7,7 @@ mod support;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use support::dice::Dice;
 use support::framework::{noise, write};
 use support::killing::is_full;
 use support::tree::{differences, fingerprint};
-use support::{Output, Sandbox, archives, git};
+use support::{Output, Sandbox, archives, git, side_by_side};
 
 /// Times this fresh are never trusted.
 fn settle() {
@@ -165,7 +165,8 @@ fn a_dump_that_is_missing_is_made() {
     assert_eq!(unread(&with), (FILES, 0));
     let without = back_up(&sandbox, &["--no-sql"]).ok();
     assert_eq!(unread(&without), (FILES, 2));
-    assert_eq!(without.json()["manifest"]["databases"][0]["dump"], false);
+    let line = without.json()["manifest"]["databases"][0].clone();
+    assert_eq!((&line["dump"], &line["dump_logical"]), (&Value::from(false), &Value::Null), "{line}");
     comes_back(&sandbox, &without);
 }
 
@@ -202,6 +203,7 @@ fn every_change_is_seen() {
         let database = Connection::open(path).unwrap();
         database.execute("UPDATE t SET x = replace(x, 'A', 'B') WHERE id = 77", []).unwrap();
     });
+    std::thread::sleep(Duration::from_millis(30)); // nothing is noted of a log that is written at this very moment
     let second = back_up(&sandbox, &[]).ok();
     assert_eq!(unread(&second), (FILES - 4, 0));
     comes_back(&sandbox, &second);
@@ -237,6 +239,53 @@ fn another_folder_is_read() {
     let here = back_up(&sandbox, &[]).ok();
     assert_eq!(unread(&here), (0, 0), "each file is another one");
     comes_back(&sandbox, &here);
+}
+
+/// What was brought from elsewhere is compared with what is read here, and not believed.
+#[test]
+fn only_what_was_made_here_is_believed() {
+    let sandbox = Sandbox::new();
+    project(&sandbox);
+    settle();
+    let first = back_up(&sandbox, &[]).ok();
+    let state = sandbox.path(format!("store/{}.state.json", id(&first)));
+    let text = fs::read_to_string(&state).unwrap();
+    fs::write(&state, text.replace(r#""by":"backup""#, r#""by":"pull""#)).unwrap();
+    assert_ne!(fs::read_to_string(&state).unwrap(), text);
+    let second = back_up(&sandbox, &[]).ok();
+    assert_eq!(unread(&second), (0, 0));
+    assert!(second.json()["reused"]["bytes"].as_u64().unwrap() > 1_500_000);
+}
+
+/// One database alone is looked at under its lock as well: what is committed between the pinning and the look would be
+/// noted, not be in the copy, and be missed from then on.
+#[test]
+fn a_commit_while_it_is_looked_at_is_not_missed() {
+    if !support::killing::tracer() {
+        return;
+    }
+    side_by_side(&[100, 250, 400, 550, 700, 850, 1000], |wait_ms: u64| {
+        let sandbox = Sandbox::new();
+        let path = sandbox.project().join("a.db");
+        let database = Connection::open(&path).unwrap();
+        database.busy_timeout(Duration::from_secs(60)).unwrap();
+        let script = "PRAGMA journal_mode=wal; CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t(x) VALUES('a')";
+        database.execute_batch(script).unwrap();
+        settle();
+        let mut traced = sandbox.command("strace");
+        traced.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(sandbox.project().join("a.db-wal"));
+        traced.args(["-e", "trace=statx", "-e", "inject=statx:delay_enter=300000"]).arg(sandbox.program());
+        traced.args(["backup", "--store", "../store"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = traced.spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        database.execute("INSERT INTO t(x) VALUES('b')", []).unwrap();
+        assert!(child.wait().unwrap().success());
+        let next = back_up(&sandbox, &[]).ok();
+        let back = sandbox.path("back");
+        let words = ["restore", &id(&next), "--to", back.to_str().unwrap(), "--store", "../store"];
+        sandbox.run(&words).ok();
+        assert_eq!(rows(&back.join("a.db")), rows(&path));
+    });
 }
 
 /// The disk spoils what would have been taken over without a look: everything is read after all, and it is told.

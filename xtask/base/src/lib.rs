@@ -2,6 +2,7 @@
 //! findings, and what differs between Unix and Windows, one file per concern. Nothing here knows what a
 //! backup is, and nothing here prints.
 
+pub mod change_times;
 pub mod clock;
 pub mod digest;
 pub mod durable;

@@ -104,8 +104,7 @@ pub fn pack(
                     let done = writer.carry(meta(entry.meta.path.clone(), &attributes), entry)?;
                     ensure!(done, "{} can't be taken over", entry.meta.path);
                 }
-                let dump = line.dump && dump.is_some();
-                packed.carried = Some(Database { dump, ..line.clone() });
+                packed.carried = Some(line.clone());
                 packed.findings.clone_from(findings);
             }
             Source::Raw(files) => {

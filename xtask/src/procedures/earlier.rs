@@ -24,6 +24,9 @@ use super::prove;
 /// No header of a bundle is larger than this many bytes; a backup that has one is not built on.
 const HEAD_MAX: usize = 64 << 20;
 
+/// Who verified a backup first: the one that made it.
+pub const MADE_HERE: &str = "backup";
+
 /// What a backup can build on.
 pub struct Newest {
     /// Which one it is.
@@ -36,6 +39,8 @@ pub struct Newest {
     pub history: Option<Earlier>,
     /// Whether its history can't be read.
     pub is_damaged: bool,
+    /// Whether it was made here, and not brought from elsewhere.
+    pub made_here: bool,
 }
 
 /// The earlier backup turned out to be damaged; the new one must be made without it.
@@ -61,7 +66,8 @@ pub fn newest(store: &Store) -> Option<Newest> {
     let is_damaged = history.is_err();
     let history = history.ok().flatten();
     let reuse = Arc::new(Reuse::of(archive));
-    Some(Newest { id: newest.id.clone(), manifest, reuse, history, is_damaged })
+    let made_here = newest.state.verifications.iter().any(|check| check.by == MADE_HERE);
+    Some(Newest { id: newest.id.clone(), manifest, reuse, history, is_damaged, made_here })
 }
 
 /// What is known of a history that was saved whole.

@@ -42,7 +42,7 @@ use super::add_frame::{self, Folders, LEVEL, private};
 use super::add_git;
 use super::copy_databases;
 use super::earlier::{self, Damaged, Newest};
-use super::unchanged::{Unchanged, Unread};
+use super::unchanged::{self, Unchanged, Unread};
 use super::{guard, lost_databases, prove, survey};
 
 /// What is asked for.
@@ -99,25 +99,28 @@ pub fn take(
     let attempt = |newest: Option<&Newest>, reuse: bool| {
         take_inner(project, store, lock, request, newest, reuse, monitor)
     };
-    let mut reuse = request.reuse;
-    let taken = attempt(newest.as_ref(), reuse).or_else(|error| match &newest {
-        Some(newest) if Newest::is_to_blame(&error) => {
-            interrupt::check()?;
-            reuse = false;
-            outside.push(earlier::damaged(&newest.id));
-            attempt(Some(newest), reuse)
+    // Each way to begin again is taken once, in whatever order the reasons come.
+    let (mut reuse, mut emptied) = (request.reuse, false);
+    let taken = loop {
+        let error = match attempt(newest.as_ref(), reuse) {
+            Ok(taken) => break Ok(taken),
+            Err(error) => error,
+        };
+        match &newest {
+            Some(newest) if reuse && Newest::is_to_blame(&error) => {
+                interrupt::check()?;
+                reuse = false;
+                outside.push(earlier::damaged(&newest.id));
+            }
+            // What rotation removed waits only as long as there is room.
+            _ if !emptied && is_disk_full(&error) && !store.empty_trash(lock)?.is_empty() => {
+                emptied = true;
+                let text = "the disk was full: the store's trash was emptied, and the backup began again";
+                outside.push(Finding::advice("trash-emptied", text));
+            }
+            _ => break Err(error),
         }
-        _ => Err(error),
-    });
-    let taken = taken.or_else(|error| {
-        // What rotation removed waits only as long as there is room.
-        if !is_disk_full(&error) || store.empty_trash(lock)?.is_empty() {
-            return Err(error);
-        }
-        let text = "the disk was full: the store's trash was emptied, and the backup began again";
-        outside.push(Finding::advice("trash-emptied", text));
-        attempt(newest.as_ref(), reuse)
-    });
+    };
     let mut taken = taken
         .with_context(|| format!("no backup was made of {}", project.root.display()))
         .or_else(|error| {
@@ -220,7 +223,7 @@ fn take_inner(
     all.extend(of_files);
     let manifest = Manifest {
         format: FORMAT,
-        tool: concat!("xtask ", env!("CARGO_PKG_VERSION")).to_owned(),
+        tool: unchanged::TOOL.to_owned(),
         id,
         kind: request.kind,
         label: request.label.clone(),
@@ -258,7 +261,7 @@ fn take_inner(
         at: Instant::now(),
         level: prove::Level::Archive as u8,
         ok: true,
-        by: "backup".to_owned(),
+        by: earlier::MADE_HERE.to_owned(),
     };
     let damage = damage_of(&proven);
     state.verifications.push(verification);

@@ -8,10 +8,12 @@
 //! program that writes through a memory map; a disk that forgets) is found when everything is read again, which
 //! happens once a week, and when asked for.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -21,6 +23,7 @@ use super::earlier::Newest;
 use crate::archive::index::Entry;
 use crate::archive::layout::{self, Part};
 use crate::archive::manifest::{Database, Form};
+use crate::base::change_times;
 use crate::base::clock::Instant;
 use crate::base::digest::Digest;
 use crate::base::file_facts::Identity;
@@ -31,6 +34,9 @@ use crate::base::safe_path::SafePath;
 use crate::base::seen::{Seen, SeenDatabase};
 use crate::project::root::Project;
 use crate::store::identity;
+
+/// Which program, in the manifest.
+pub const TOOL: &str = concat!("xtask ", env!("CARGO_PKG_VERSION"));
 
 /// After so many seconds everything is read again.
 const FULL_READ_S: i64 = 7 * 24 * 3600;
@@ -52,6 +58,9 @@ pub struct Unread {
 /// The earlier backup's notes.
 pub struct Unchanged<'a> {
     newest: &'a Newest,
+    root: PathBuf,
+    /// Of each device, whether change times on it can be trusted.
+    devices: Mutex<HashMap<u64, bool>>,
     /// When everything was last read; absent where nothing is believed without being read.
     read_in_full: Option<Instant>,
     files: AtomicU64,
@@ -72,8 +81,8 @@ pub struct Carried {
 }
 
 impl<'a> Unchanged<'a> {
-    /// The notes of an earlier backup. What a file was like is only believed when it is one of this very folder, and
-    /// everything was read less than a week ago; and never with `full_read`.
+    /// The notes of an earlier backup. What a file was like is only believed when it is one of this very folder, made
+    /// here by this version of the program, and everything was read less than a week ago; and never with `full_read`.
     pub fn since(newest: &'a Newest, project: &Project, now: Instant, full_read: bool) -> Unchanged<'a> {
         let manifest = &newest.manifest;
         let recent = |read: &Instant| is_recent(*read, manifest.created, now);
@@ -81,9 +90,11 @@ impl<'a> Unchanged<'a> {
             manifest.host == identity::host_name()
                 && RawPath::of(&project.root).is_ok_and(|path| path == manifest.path)
         };
-        let read_in_full = manifest.read_in_full.filter(recent).filter(|_| !full_read && same_folder());
+        let read_in_full = manifest.read_in_full.filter(recent);
+        let read_in_full = read_in_full.filter(|_| !full_read && same_folder() && is_ours(newest));
         let count = || AtomicU64::new(0);
-        Unchanged { newest, read_in_full, files: count(), databases: count(), bytes: count() }
+        let (root, devices) = (project.root.clone(), Mutex::new(HashMap::new()));
+        Unchanged { newest, root, devices, read_in_full, files: count(), databases: count(), bytes: count() }
     }
 
     /// When everything was last read, if not now.
@@ -96,7 +107,15 @@ impl<'a> Unchanged<'a> {
         self.read_in_full?;
         let entry = self.entry(Part::File(path.clone()))?;
         let seen = entry.seen.filter(|seen| seen.is_settled(self.newest.manifest.created))?;
-        (Seen::of(identity) == Some(seen)).then_some(entry)
+        (Seen::of(identity) == Some(seen) && self.is_trusted(path, Some(identity.inode.0))).then_some(entry)
+    }
+
+    /// Whether the file system that a path is on keeps change times that nobody can set; `device` spares asking twice.
+    fn is_trusted(&self, path: &SafePath, device: Option<u64>) -> bool {
+        let ask = || path.below(&self.root).is_ok_and(|path| change_times::are_kept(&path));
+        let Some(device) = device else { return ask() };
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        *devices.entry(device).or_insert_with(ask)
     }
 
     /// A database of the earlier backup, if its files are now as they were then, and it was whole; `dump` says whether
@@ -105,7 +124,7 @@ impl<'a> Unchanged<'a> {
         self.read_in_full?;
         let carried = self.whole(path, dump)?;
         let settled = carried.line.seen.filter(|seen| seen.is_settled(self.newest.manifest.created))?;
-        if settled != *seen {
+        if settled != *seen || !self.is_trusted(path, None) {
             return None;
         }
         self.databases.fetch_add(1, Ordering::Relaxed);
@@ -141,7 +160,7 @@ impl<'a> Unchanged<'a> {
         let manifest = &self.newest.manifest;
         let line = manifest.databases.iter().find(|database| database.path == *path)?;
         let whole = line.form == Form::Image && line.damage.is_empty() && line.facts.is_some();
-        if !whole || (dump && !line.has_whole_dump()) {
+        if !whole || !is_ours(self.newest) || (dump && !line.has_whole_dump()) {
             return None;
         }
         let own = |entry: &&Entry| self.newest.reuse.has_own_members(entry);
@@ -162,7 +181,11 @@ impl<'a> Unchanged<'a> {
                 false => {}
             }
         }
-        Some(Carried { line: line.clone(), image, dump, findings })
+        let mut line = line.clone();
+        if dump.is_none() {
+            (line.dump, line.dump_partial, line.dump_logical) = (false, false, None);
+        }
+        Some(Carried { line, image, dump, findings })
     }
 
     /// Counts a file that was taken over.
@@ -181,6 +204,12 @@ impl<'a> Unchanged<'a> {
         let place = layout::place(&part).ok().flatten()?;
         self.newest.reuse.archive().entry(&place)
     }
+}
+
+/// Whether what a backup says of its content is as good as what would be said now: it was made here, by this version
+/// of the program. One that was brought from elsewhere may say anything.
+fn is_ours(newest: &Newest) -> bool {
+    newest.made_here && newest.manifest.tool == TOOL
 }
 
 /// Whether the notes of a backup are young enough, and a clock that was set back has not made them of the future.
