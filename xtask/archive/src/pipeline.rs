@@ -242,7 +242,10 @@ fn pack(
         return Ok(Step::Copy { from: known.from, written: written(known.bytes.len() as u64) });
     }
     let bytes = match known {
-        Some(known) => known.bytes,
+        Some(known) => {
+            reuse.into_iter().for_each(|reuse| reuse.count_taken(known.bytes.len() as u64));
+            known.bytes
+        }
         None => compressor.member(&job.content, job.level)?,
     };
     let bytes = pad(bytes, block)?;

@@ -162,15 +162,17 @@ impl Reuse {
             let from = self.place(first.member).map_or(0, |(place, _)| place.0);
             only = (run.len() == holes.len() && earlier == content).then_some(Known { bytes, from });
         }
-        if let Some(known) = &only {
-            self.taken.fetch_add(known.bytes.len() as u64, Ordering::Relaxed);
-        }
         Ok(only)
     }
 
     /// Opens the earlier archive once more, for copying from it.
     pub(super) fn open(&self) -> Result<File> {
         Ok(File::open(self.archive.path())?)
+    }
+
+    /// Counts bytes that were compared and are written.
+    pub(super) fn count_taken(&self, bytes: u64) {
+        self.taken.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts bytes that are copied.
@@ -187,10 +189,9 @@ impl Reuse {
         let from = self.place(number).map_or(0, |(place, _)| place.0);
         let member = read.ok().filter(|(_, earlier)| earlier == content);
         let member = member.map(|(bytes, _)| Known { bytes, from });
-        match &member {
-            Some(known) => self.taken.fetch_add(known.bytes.len() as u64, Ordering::Relaxed),
-            None => self.damaged.fetch_add(1, Ordering::Relaxed),
-        };
+        if member.is_none() {
+            self.damaged.fetch_add(1, Ordering::Relaxed);
+        }
         member
     }
 
