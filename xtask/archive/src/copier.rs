@@ -78,9 +78,9 @@ impl Copier {
         source.seek(SeekFrom::Start(start)).context(Broken)?;
         let copied = io::copy(&mut source.take(length), to.get_mut());
         // The kernel does not tell which of the two failed: the earlier archive is asked alone.
-        let copied = copied.or_else(|error| match read_through(source, start, length) {
-            Ok(()) => Err(Error::new(error)),
-            Err(broken) => Err(Error::new(broken).context(Broken)),
+        let copied = copied.map_err(|error| match read_through(source, start, length) {
+            Ok(()) => Error::new(error),
+            Err(broken) => Error::new(broken).context(Broken),
         })?;
         ensure!(copied == length, Error::msg("it is cut short").context(Broken));
         self.reuse.count_copied(length);

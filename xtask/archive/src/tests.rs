@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead, Read};
-use std::path::PathBuf;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
