@@ -444,6 +444,32 @@ fn small_files_that_grow_without_end() {
     );
 }
 
+/// A file that is cut short while git has it mapped kills git, which leaves its lock on the index behind.
+#[cfg(unix)]
+#[test]
+fn a_git_that_is_killed_does_not_keep_the_next_one_out() {
+    let mut sandbox = sandbox();
+    let (bin, killed) = (sandbox.path("bin"), sandbox.path("killed"));
+    std::fs::create_dir(&bin).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let real =
+        std::env::split_paths(&path).map(|folder| folder.join("git")).find(|file| file.is_file()).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *update-index*--add*) if mkdir '{}' 2>/dev/null; then
+            : > \"$GIT_INDEX_FILE.lock\"; kill -BUS $$; fi;; esac\nexec '{}' \"$@\"\n",
+        killed.display(),
+        real.display()
+    );
+    std::fs::write(bin.join("git"), script).unwrap();
+    std::fs::set_permissions(bin.join("git"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(sandbox.project().join("new.txt"), "unsaved\n").unwrap();
+    sandbox.env("PATH", format!("{}:{path}", bin.display()));
+    let document = sandbox.run(&["backup", "--json"]).ok().json();
+    assert!(killed.exists(), "git was not killed");
+    assert_eq!(document["manifest"]["git"]["dirty"], true);
+    assert!(document["manifest"]["git"]["worktree_commit"].is_string(), "{document}");
+}
+
 #[test]
 fn a_database_that_comes_and_goes() {
     let sandbox = sandbox();

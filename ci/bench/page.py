@@ -82,7 +82,7 @@ def machine(scratch):
     busy = ". **Others were at work: these figures say little**" if load > cores / 4 else ""
     return [
         f"- {datetime.date.today()}, commit {commit}",
-        f"- {model}, {cores} cores, {memory:.0f} GiB of memory, Linux {os.uname().release}, "
+        f"- {model}, {cores} cores, {memory:.0f} GiB of memory, Linux {os.uname().release.split("-")[0]}, "
         f"scratch on {text_of('df', '--output=fstype', scratch).split()[-1]}",
         f"- load at the start {load:.1f}{busy}",
     ]

@@ -75,7 +75,13 @@ pub(super) fn commit_with_command(
         output(command, input)
     };
     let read = |args: &[&str]| run(twin.call(program), &twin.dir.join("index"), args, Input::Nothing);
-    let write = |file: &Path, args: &[&str], input: Input<'_>| run(twin.writing(program), file, args, input);
+    let write = |file: &Path, args: &[&str], input: Input<'_>| {
+        let told = run(twin.writing(program), file, args, input);
+        if told.is_err() {
+            unlock(file)?;
+        }
+        told
+    };
     let index = twin.dir.join("index");
     let listed = list_index(twin, program)?;
     let entries: Vec<Entry<'_>> = paths(&listed).map(entry).collect::<Result<_>>()?;
@@ -140,6 +146,14 @@ pub(super) fn commit_with_command(
     let is_staged = base.map_or(!is_empty_tree(&index_tree), |tree| tree != index_tree);
     work.dirty = conflicted || is_staged || index_tree != worktree_tree;
     Ok(work)
+}
+
+/// Removes the lock that a git which was killed left on an index of ours, which nobody else uses: a file that is cut short
+/// while git has it mapped kills it.
+fn unlock(index: &Path) -> Result<()> {
+    let mut lock = index.as_os_str().to_owned();
+    lock.push(".lock");
+    Ok(remove_file(Path::new(&lock))?)
 }
 
 /// So many calls may be spent on finding out which files git refuses.
