@@ -78,11 +78,12 @@ def machine(scratch):
     with open("/proc/meminfo") as file:
         memory = int(file.readline().split()[1]) / (1 << 20)
     load, cores = os.getloadavg()[0], os.cpu_count()
+    release = os.uname().release.split("-")[0]
     commit = text_of("git", "describe", "--always", "--dirty") or "no commit"
     busy = ". **Others were at work: these figures say little**" if load > cores / 4 else ""
     return [
         f"- {datetime.date.today()}, commit {commit}",
-        f"- {model}, {cores} cores, {memory:.0f} GiB of memory, Linux {os.uname().release.split("-")[0]}, "
+        f"- {model}, {cores} cores, {memory:.0f} GiB of memory, Linux {release}, "
         f"scratch on {text_of('df', '--output=fstype', scratch).split()[-1]}",
         f"- load at the start {load:.1f}{busy}",
     ]
