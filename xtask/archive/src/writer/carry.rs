@@ -10,7 +10,6 @@ use anyhow::{Context, Result, ensure};
 use super::{SMALL_MAX, Writer};
 use crate::header::{self, Kind, Meta};
 use crate::index::{Entry, Member};
-use crate::member::stored;
 use crate::pipeline::Written;
 use crate::reuse::{Hole, Reuse};
 
@@ -24,26 +23,26 @@ impl Writer {
         ensure!(self.open.is_none(), "an entry inside an entry");
         let Some(reuse) = self.reuse.clone() else { return Ok(false) };
         let Kind::File { size } = earlier.kind else { return Ok(false) };
-        match earlier.chunks.as_slice() {
-            [chunk] if size <= SMALL_MAX as u64 && !reuse.has_own_members(earlier) => {
-                let block = header::write(&meta, &earlier.kind)?;
-                self.group.extend_from_slice(&block);
-                let (at, length) = (self.group.len(), usize::try_from(size)?);
-                let inner = usize::try_from(chunk.inner)?;
-                let (member, digest) = (chunk.member, chunk.digest);
-                self.holes.push(Hole { at, length, member, inner, digest });
-                self.group_places.push((self.entries.len(), at as u64, size));
-                self.group.resize(at + length + header::padding(size), 0);
-                let cut = self.cut_here(meta.path.bytes());
-                self.row.add(Some(&reuse), &meta, &earlier.kind);
-                self.remember(meta, earlier);
-                if cut {
-                    self.end_group()?;
-                }
-            }
-            [] | [_] if size <= SMALL_MAX as u64 && !reuse.has_own_members(earlier) => return Ok(false),
-            _ if reuse.has_own_members(earlier) => self.carry_members(meta, earlier, &reuse)?,
-            _ => return Ok(false),
+        if reuse.has_own_members(earlier) {
+            self.carry_members(meta, earlier, &reuse)?;
+            return Ok(true);
+        }
+        let [chunk] = earlier.chunks.as_slice() else { return Ok(false) };
+        if size > SMALL_MAX as u64 {
+            return Ok(false);
+        }
+        let block = header::write(&meta, &earlier.kind)?;
+        self.group.extend_from_slice(&block);
+        let (at, length) = (self.group.len(), usize::try_from(size)?);
+        let inner = usize::try_from(chunk.inner)?;
+        self.holes.push(Hole { at, length, member: chunk.member, inner, digest: chunk.digest });
+        self.group_places.push((self.entries.len(), at as u64, size));
+        self.group.resize(at + length + header::padding(size), 0);
+        let cut = self.cut_here(meta.path.bytes());
+        self.row.add(Some(&reuse), &meta, &earlier.kind);
+        self.remember(meta, earlier);
+        if cut {
+            self.end_group()?;
         }
         Ok(true)
     }
@@ -51,7 +50,6 @@ impl Writer {
     fn carry_members(&mut self, meta: Meta, earlier: &Entry, reuse: &Reuse) -> Result<()> {
         self.end_group()?;
         let block = header::write(&meta, &earlier.kind)?;
-        debug_assert_eq!(stored(&block).len(), stored(&header::write(&meta, &Kind::File { size: 0 })?).len());
         self.submit(block, 0, Vec::new(), false)?;
         let entry = self.entries.len();
         for chunk in &earlier.chunks {
