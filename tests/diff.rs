@@ -503,21 +503,7 @@ fn memory_stays_flat_and_an_interrupt_leaves_nothing() {
         command.args(words).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         command.spawn().unwrap()
     };
-    let mut child = start(&["diff", "--rows-max", "2000"]);
-    let mut peak_kib = 0;
-    let status = loop {
-        // Before it has its own program, it is a part of this one.
-        let is_it = |status: &String| status.starts_with("Name:\txtask\n");
-        if let Some(status) = fs::read_to_string(format!("/proc/{}/status", child.id())).ok().filter(is_it) {
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-            peak_kib = peak_kib.max(kib.unwrap_or(0));
-        }
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    };
+    let (status, peak_kib) = support::system::peak(start(&["diff", "--rows-max", "2000"]));
     assert_eq!(status.code(), Some(3));
     assert!(peak_kib > 1024 && peak_kib < MEGABYTES * 1024 / 2, "{peak_kib} KiB");
     let document = sandbox.run(&["diff", "--json"]).code(3).json();

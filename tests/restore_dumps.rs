@@ -167,21 +167,7 @@ fn peak(sandbox: &Sandbox, words: &[&str]) -> u64 {
     let mut command = sandbox.command(support::binary());
     command.args([words, &["--store", "../store"]].concat());
     command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let mut peak_kib = 0_u64;
-    let status = loop {
-        // Before it has its own program, it is a part of this one.
-        let is_it = |status: &String| status.starts_with("Name:\txtask\n");
-        if let Some(status) = fs::read_to_string(format!("/proc/{}/status", child.id())).ok().filter(is_it) {
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-            peak_kib = peak_kib.max(kib.unwrap_or(0));
-        }
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    };
+    let (status, peak_kib) = support::system::peak(command.spawn().unwrap());
     assert_eq!(status.code(), Some(0), "{words:?}");
     peak_kib << 10
 }

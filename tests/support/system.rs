@@ -122,6 +122,26 @@ pub fn sharing_disk(image: &Path, mount: &Path) -> Option<Vec<OsString>> {
     Some(words.iter().map(OsString::from).collect())
 }
 
+/// How a child that is the tool ends, and the most memory that it had, in KiB.
+#[cfg(target_os = "linux")]
+pub fn peak(mut child: std::process::Child) -> (std::process::ExitStatus, u64) {
+    let mut peak_kib = 0;
+    loop {
+        // Before it has its own program, it is a part of this one.
+        let is_it = |status: &String| status.starts_with("Name:\txtask\n");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+        if let Some(status) = status.ok().filter(is_it) {
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+            peak_kib = peak_kib.max(kib.unwrap_or(0));
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            return (status, peak_kib);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
 /// What to put before a command so that it has no network; empty (and told, on Linux) where that can't be.
 pub fn without_network() -> Vec<OsString> {
     if !cfg!(target_os = "linux") {
